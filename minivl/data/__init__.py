@@ -1,0 +1,1 @@
+"""Inputs: scenes, texts and data sets, and the streams that bring them to the model."""

@@ -1,0 +1,42 @@
+"""What can go wrong, and what to do about it: every error a user meets has a cause and a remedy.
+
+The exit codes are part of the command line's contract (see `minivl --help`).
+"""
+
+
+class MinivlError(Exception):
+    """An error with one line that says what happened and one line that says what to do."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, remedy: str = ""):
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  -> {self.remedy}" if self.remedy else self.what
+
+
+class UserError(MinivlError):
+    """A wrong argument, name, type or folder: the caller can mend it at once."""
+
+    exit_code = 2
+
+
+class ResourceError(MinivlError):
+    """Out of memory or out of disk."""
+
+    exit_code = 3
+
+
+class DataError(MinivlError):
+    """A data pack, picture, text or checkpoint that is missing, truncated or altered."""
+
+    exit_code = 4
+
+
+class DivergedError(MinivlError):
+    """A loss or a gradient that is no longer a finite number."""
+
+    exit_code = 5
