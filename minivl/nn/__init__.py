@@ -1,0 +1,1 @@
+"""Building blocks: attention, transformer blocks, ViT and BERT. Imports torch and einops only."""

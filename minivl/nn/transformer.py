@@ -1,0 +1,107 @@
+"""The transformer block in its two orders, and a stack of them.
+
+Post-norm, LayerNorm(x + f(x)), is the original (Vaswani et al. 2017; BERT); pre-norm,
+x + f(LayerNorm(x)), trains without warm-up tricks (Xiong et al. 2020, arXiv 2002.04745; ViT).
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minivl.nn.attention import Attention
+
+Norm = Literal["pre", "post"]
+Activation = Literal["gelu", "quick_gelu"]
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """x sigmoid(1.702 x): the approximation of GELU in OpenAI's CLIP weights."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "quick_gelu": quick_gelu}
+
+
+class MLP(nn.Module):
+    """Two linear layers on each token alone: width -> hidden -> width."""
+
+    def __init__(self, width: int, hidden: int, activation: Activation = "gelu"):
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (b, t, width) -> (b, t, width)."""
+        return self.fc2(self.activation(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Attention, then an MLP, each with a residual connection and a norm before or after."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        mlp_ratio: float = 4.0,
+        norm: Norm = "pre",
+        activation: Activation = "gelu",
+        dropout: float = 0.0,
+        eps: float = 1e-6,
+    ):
+        super().__init__()
+        self.norm = norm
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.attention = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.mlp = MLP(width, round(mlp_ratio * width), activation)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, visible: Tensor | None = None, return_attention: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """x (b, t, width) -> (b, t, width); with return_attention also the weights (b, h, t, t)."""
+        pre = self.norm == "pre"
+        seen = self.attention(self.norm1(x) if pre else x, None, visible, return_attention)
+        seen, weights = seen if return_attention else (seen, None)
+        x = x + self.dropout(seen)
+        x = x if pre else self.norm1(x)
+        x = x + self.dropout(self.mlp(self.norm2(x) if pre else x))
+        x = x if pre else self.norm2(x)
+        return (x, weights) if return_attention else x
+
+
+class Transformer(nn.Module):
+    """A stack of blocks."""
+
+    def __init__(self, width: int, depth: int, heads: int, **block):
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, heads, **block) for _ in range(depth))
+
+    def forward(
+        self, x: Tensor, visible: Tensor | None = None, return_attention: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """x (b, t, width) -> (b, t, width); with return_attention also each block's weights."""
+        maps = []
+        for block in self.blocks:
+            x = block(x, visible, return_attention)
+            if return_attention:
+                x, weights = x
+                maps.append(weights)
+        return (x, maps) if return_attention else x
+
+
+def init_transformer(module: nn.Module, std: float = 0.02) -> None:
+    """Linear and embedding weights from a normal of 0.02 cut at two deviations, biases zero.
+
+    As in BERT (Devlin et al. 2018) and ViT's later code; apply with `model.apply`. Draws from
+    torch's current generator.
+    """
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

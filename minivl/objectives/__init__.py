@@ -1,0 +1,1 @@
+"""The papers' ideas as pure functions: tensors in, tensors out, no state, no configuration."""

@@ -1,0 +1,1 @@
+"""The engine: the only part that knows optimisers, devices, processes and disk."""

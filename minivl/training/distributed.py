@@ -1,0 +1,82 @@
+"""Several processes as one: who am I, join rows with gradient, agree on a flag.
+
+Processes are started by torchrun, which sets RANK, WORLD_SIZE and the address to meet at; with
+one process every function here is a no-op.
+"""
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def init() -> None:
+    """Join the processes that torchrun started: nccl on CUDA, gloo on CPU. Else do nothing."""
+    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if cuda else "gloo")
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this process writes files and talks."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is set on any process: all hear the same answer."""
+    if world_size() == 1:
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    votes = torch.tensor(int(flag), device=device)
+    dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+    return bool(votes.item())
+
+
+class GatherRows(torch.autograd.Function):
+    """All processes' rows in order of rank; the gradient goes back to the rows' owners, summed."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        """x (n, d) on each process -> (world*n, d) on all."""
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        """Every process used every row: sum their gradients and keep the own rows'."""
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient.chunk(world_size())[rank()]
+
+
+class Gather:
+    """What models are given to contrast with the rows of all processes."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (n, d) -> (world*n, d), with gradient."""
+        return GatherRows.apply(x) if world_size() > 1 else x
+
+    def offset(self, rows: int) -> int:
+        """Where the own rows start in the joint batch; every process holds as many."""
+        return rank() * rows
