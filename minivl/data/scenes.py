@@ -25,7 +25,7 @@ QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 ACROSS = {"left": "right", "right": "left", "top": "bottom", "bottom": "top", "middle": "middle"}
 """What a place becomes in the mirrored twin."""
 
-LARGE, SMALL = 0.95, 0.62
+LARGE, SMALL = 1.0, 0.75
 """Longer side of a large and a small thing, as a fraction of the largest that fits its region."""
 
 
@@ -55,6 +55,7 @@ class Scene:
     crop: tuple[float, float, float, bool]
     """x, y and side of the square crop as fractions of the photograph, and if it is flipped."""
     things: tuple[Thing, ...]
+    """In reading order: left before right, top before bottom."""
 
 
 @dataclass(frozen=True)
@@ -157,15 +158,16 @@ def place_sprite(sprite: Sprite, place: str, image_size: int, draw: np.random.Ge
 def mirrored(original: Scene) -> Scene | None:
     """The minimal pair: the same things on the same photograph with their sides exchanged.
 
-    Drawings are moved, not flipped. None where nothing would change (a thing in the middle) or
+    Drawings are moved, not flipped, and are listed left to right or top to bottom as in every
+    scene, so that a sentence names them in reading order. None where nothing would change (a
+    thing in the middle) or
     where sides are not what the sentence says (more than two things).
     """
     if len(original.things) > 2 or original.things[0].place == "middle":
         return None
     axis = 0 if original.things[0].place in ("left", "right") else 1
-    return replace(
-        original, things=tuple(_across(t, axis, original.image_size) for t in original.things)
-    )
+    moved = [_across(thing, axis, original.image_size) for thing in original.things]
+    return replace(original, things=tuple(reversed(moved)))
 
 
 def _across(thing: Thing, axis: int, image_size: int) -> Thing:

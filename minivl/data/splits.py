@@ -88,11 +88,12 @@ def make_splits(pack: Pack) -> Splits:
     course = [by_name[" ".join(name.split())].id for name in COURSE_CONCEPTS.split(";")]
     heldout = [c.id for c in usable if c.id not in course and _share("concept", c.id) < 0.125]
     seen = [c.id for c in usable if c.id not in heldout]
+    # One pair in ten of the course's concepts fills a pool of 256 captions; of all, one in fifty.
     pairs = [
-        (a, b)
-        for i, a in enumerate(seen)
-        for b in seen[:i]
-        if _share("pair", *sorted((a, b))) < 0.05
+        (one, two)
+        for number, one in enumerate(seen)
+        for two in seen[:number]
+        if _share("pair", *sorted((one, two))) < (0.1 if {one, two} <= set(course) else 0.02)
     ]
     colours = sorted({(colour, c.id) for c in usable for colour in c.colour.values() if colour})
     photos = sorted((_share("photo", name), name) for name, _ in pack.photos)

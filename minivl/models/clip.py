@@ -1,6 +1,7 @@
 """CLIP (Radford et al. 2021, arXiv 2103.00020): two towers, one space, one loss."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class TextTower(nn.Module):
         self.pos_embed = nn.Parameter(torch.empty(max_length, width))
         self.transformer = Transformer(width, depth, heads, eps=eps, activation=activation)
         self.norm = nn.LayerNorm(width, eps=eps)
-        self.apply(init_transformer)
+        init_transformer(self, width)
         nn.init.normal_(self.pos_embed, std=0.01)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
@@ -41,6 +42,11 @@ class TextTower(nn.Module):
         Padding stands behind the end token, so that causality hides it: attention_mask is unused.
         """
         length = input_ids.shape[1]
+        if length > len(self.pos_embed):
+            raise ValueError(
+                f"{length} tokens, but this model has {len(self.pos_embed)} positions: "
+                "truncate the text or raise max_length"
+            )
         causal = torch.ones(length, length, dtype=torch.bool, device=input_ids.device).tril()
         x = self.word_embed(input_ids) + self.pos_embed[:length]
         return self.norm(self.transformer(x, causal[None, None]))
@@ -54,8 +60,17 @@ class TextTower(nn.Module):
 class Clip(nn.Module):
     """An image encoder and a text encoder, projected into one space and pulled together there."""
 
-    def __init__(self, image_encoder: nn.Module, text_encoder: nn.Module, *, embed_dim: int):
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        text_encoder: nn.Module,
+        *,
+        embed_dim: int,
+        image_pool: Literal["cls", "mean"] = "cls",
+    ):
+        """`image_pool`: the class token as in the paper, or the mean patch: learns far sooner."""
         super().__init__()
+        self.image_pool = image_pool
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.image_proj = nn.Linear(image_encoder.width, embed_dim, bias=False)
@@ -65,9 +80,21 @@ class Clip(nn.Module):
         for projection in (self.image_proj, self.text_proj):
             nn.init.normal_(projection.weight, std=projection.in_features**-0.5)
 
-    def encode_image(self, image: Tensor) -> Tensor:
-        """image (b, 3, h, w) -> (b, embed_dim), not normalised."""
-        return self.image_proj(self.image_encoder(image)[:, 0])
+    def encode_image(
+        self, image: Tensor, return_attention: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """image (b, 3, h, w) -> (b, embed_dim), not normalised.
+
+        With return_attention also each block's weights (b, heads, 1+n, 1+n).
+        """
+        if return_attention:
+            tokens, maps = self.image_encoder(image, return_attention=True)
+            return self.image_proj(self.pool(tokens)), maps
+        return self.image_proj(self.pool(self.image_encoder(image)))
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """tokens (b, 1+n, width), the class token first -> the picture's vector (b, width)."""
+        return tokens[:, 0] if self.image_pool == "cls" else tokens[:, 1:].mean(dim=1)
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """input_ids, attention_mask (b, t) -> (b, embed_dim), not normalised."""
@@ -95,10 +122,6 @@ class Clip(nn.Module):
     def after_step(self) -> None:
         """Clamp the temperature; the engine calls this after each optimiser step."""
         contrastive.clamp_logit_scale(self.logit_scale)
-
-    def attention_maps(self, image: Tensor) -> list[Tensor]:
-        """image (b, 3, h, w) -> each block's weights (b, heads, 1+n, 1+n), with gradient."""
-        return self.image_encoder(image, return_attention=True)[1]
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class Bert(nn.Module):
             width, depth, heads, norm=norm, dropout=dropout, eps=eps, activation=activation
         )
         self.norm = nn.LayerNorm(width, eps=eps) if norm == "pre" else nn.Identity()
-        self.apply(init_transformer)
+        init_transformer(self, width)
 
     def embed(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """input_ids (b, t) -> embeddings (b, t, width), normed. Segment 0 unless told."""

@@ -43,14 +43,17 @@ def interpolate_positions(pos_embed: Tensor, grid: tuple[int, int], offset: floa
     return torch.cat([cls_position, rearrange(patches, "1 w gh gw -> 1 (gh gw) w")], dim=1)
 
 
-def sincos_positions(grid: tuple[int, int], width: int, magnitude: float = 0.5) -> Tensor:
+def sincos_positions(
+    grid: tuple[int, int], width: int, magnitude: float = 0.5, base: float = 10_000.0
+) -> Tensor:
     """Positions as sines and cosines of row and column, for a start that tells places apart.
 
     -> (1, 1+gh*gw, width); the class token's is zero. Half of the width encodes the row, half the
-    column, at frequencies 10000^(-i) (Vaswani et al. 2017, section 3.5, in two dimensions).
+    column, at frequencies from 1 down to 1/base (Vaswani et al. 2017, section 3.5, in two
+    dimensions). A base far above the grid's side leaves most of the width nearly constant.
     """
     quarter = width // 4
-    frequencies = 10_000.0 ** -(torch.arange(quarter) / quarter)
+    frequencies = base ** -(torch.arange(quarter) / quarter)
     rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
     angles = [axis.reshape(-1, 1) * frequencies for axis in (rows, columns)]
     table = torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], dim=1)
@@ -75,7 +78,7 @@ class ConvStem(nn.Module):
     """A few convolutions in place of the projection (Xiao et al. 2021, arXiv 2106.14881).
 
     Each halving of the picture is one 3x3 convolution of stride 2 followed by one of stride 1, but
-    for the first; channels double up to the width. No norm depends on the batch.
+    for the first; channels double up to the width. Batch norm and ReLU as in the paper.
     """
 
     def __init__(self, patch_size: int, width: int):
@@ -89,10 +92,13 @@ class ConvStem(nn.Module):
         for level in range(1, halvings + 1):
             after = max(8, width >> (halvings - level))
             for stride in (2, 1) if level > 1 else (2,):
-                layers += [nn.Conv2d(before, after, 3, stride, padding=1)]
-                layers += [nn.GroupNorm(1, after), nn.ReLU()]
+                layers += [nn.Conv2d(before, after, 3, stride, padding=1, bias=False)]
+                layers += [nn.BatchNorm2d(after), nn.ReLU()]
                 before = after
         self.layers = nn.Sequential(*layers, nn.Conv2d(before, width, 1))
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, image: Tensor) -> Tensor:
         """image (b, 3, gh*p, gw*p) -> tokens (b, gh*gw, width)."""
@@ -136,10 +142,10 @@ class ViT(nn.Module):
         self.norm_pre = nn.LayerNorm(width, eps=eps) if clip else nn.Identity()
         self.transformer = Transformer(width, depth, heads, eps=eps, activation=activation)
         self.norm = nn.LayerNorm(width, eps=eps)
-        self.apply(init_transformer)
+        init_transformer(self, width)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         if positions == "sincos":
-            self.pos_embed.data.copy_(sincos_positions((side, side), width))
+            self.pos_embed.data.copy_(sincos_positions((side, side), width, 1.0, base=10.0))
         else:
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
 

@@ -1,0 +1,121 @@
+"""What a training step costs, counted without doing it: parameters, operations, memory.
+
+The pass runs on torch's fake tensors: shapes and types without numbers.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+BYTES_PER_PARAMETER = 16  # float32: weight, gradient, and AdamW's two averages
+PROCESS_BYTES = 450_000_000  # Python, torch and the data set, measured on a CPU
+
+
+@dataclass(frozen=True)
+class Work:
+    """One step's cost for each sample."""
+
+    flops: float
+    """Floating-point operations of forward and backward, two a multiply-add."""
+    activation_bytes: float
+    """What the forward pass keeps for the backward pass, in float32."""
+    tokens: float
+    """Tokens that the encoders process, padding included."""
+
+
+def parameters_by_part(model: nn.Module) -> dict[str, int]:
+    """Number of parameters of each direct part of the model; its own ones under its own name."""
+    counts = {
+        name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
+    }
+    own = sum(p.numel() for p in model.parameters(recurse=False))
+    return {name: count for name, count in counts.items() if count} | (
+        {"(own)": own} if own else {}
+    )
+
+
+def work_of(model: nn.Module, batch: dict[str, Any]) -> Work:
+    """Cost a sample of a forward and backward pass. The model's numbers are lost thereby."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    samples = len(next(v for v in batch.values() if torch.is_tensor(v)))
+    with FakeTensorMode() as fake, token_counter(model) as tokens:
+        model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
+        batch = {k: fake.from_tensor(v) if torch.is_tensor(v) else v for k, v in batch.items()}
+        kept = Kept(model)
+        with FlopCounterMode(display=False) as counter, kept:
+            sum(model(batch).values()).backward()
+    return Work(
+        flops=counter.get_total_flops() / samples,
+        activation_bytes=kept.bytes / samples,
+        tokens=tokens.count / samples,
+    )
+
+
+class Kept(torch.autograd.graph.saved_tensors_hooks):
+    """While open, adds up what is kept for the backward pass, but for the weights themselves."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__(self._keep, lambda tensor: tensor)
+        self.bytes = 0
+        # Storages are held, so that no later one can get the same address.
+        self._seen = {p.untyped_storage()._cdata: p.untyped_storage() for p in model.parameters()}
+
+    def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._seen:
+            self._seen[storage._cdata] = storage
+            self.bytes += storage.nbytes()
+        return tensor
+
+
+class token_counter:  # noqa: N801 - reads as a function where it is used
+    """Counts tokens while open: what direct parts of the model return as (batch, tokens, width)."""
+
+    def __init__(self, model: nn.Module):
+        self.count = 0
+        self._handles: list[Any] = []
+        self._parts = list(model.children())
+
+    def __enter__(self) -> "token_counter":
+        """Start to count."""
+        self._handles = [part.register_forward_hook(self._add) for part in self._parts]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _add(self, part: nn.Module, inputs: Any, output: Any) -> None:
+        if torch.is_tensor(output) and output.ndim == 3:
+            self.count += output.shape[0] * output.shape[1]
+
+
+def memory_bytes(parameters: int, work: Work, samples: int) -> float:
+    """About what training takes at its peak, for `samples` at a time."""
+    return PROCESS_BYTES + BYTES_PER_PARAMETER * parameters + work.activation_bytes * samples
+
+
+def checkpoint_bytes(parameters: int) -> int:
+    """Size of one checkpoint: weights and AdamW's two averages, float32."""
+    return 12 * parameters
+
+
+def human(number: float, unit: str = "") -> str:
+    """1234567 -> "1.23 M": three digits and a prefix."""
+    for prefix, size in (
+        ("Z", 1e21),
+        ("E", 1e18),
+        ("P", 1e15),
+        ("T", 1e12),
+        ("G", 1e9),
+        ("M", 1e6),
+        ("k", 1e3),
+    ):
+        if abs(number) >= size:
+            return f"{number / size:.3g} {prefix}{unit}"
+    return f"{number:.3g} {unit}".strip()

@@ -1,0 +1,165 @@
+"""A recipe from flags: every field of its dataclasses is one, and mistakes are named.
+
+`--training.lr 1e-3` in full, or `--lr 1e-3`: a field's last name is enough where only one has it.
+"""
+
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from minivl.commands.parser import did_you_mean, nearest
+from minivl.commands.runs import DEFAULT_SIZE, SIZES, recipe_class
+from minivl.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to train."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder of the run; else a new one, runs/RECIPE_SIZE."""
+    seed: int = 0
+    """Everything that is drawn at random follows from it."""
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on from the newest intact checkpoint of the run."""
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Check model, data and folder, print size, work and memory, and write nothing."""
+
+
+def parse(name: str, arguments: list[str]) -> tuple[Options, Any]:
+    """Options and recipe that the arguments after `minivl train NAME` ask for."""
+    size, rest = take_size(arguments)
+    recipe = recipe_class(name).at_size(size)
+    known = flags_of(Options()) | flags_of(recipe)
+    rest = [in_full(argument, known) for argument in rest]
+    options, chosen = _by_tyro(name, rest, recipe)
+    given = {argument.split("=")[0] for argument in rest}
+    if "--training.warmup-steps" not in given:
+        chosen = shorten_warmup(chosen, recipe)
+    return options, chosen
+
+
+def shorten_warmup(recipe: Any, default: Any) -> Any:
+    """With fewer steps than the size's own, the warm-up shrinks in proportion."""
+    training, usual = recipe.training, default.training
+    if training.steps >= usual.steps:
+        return recipe
+    warmup = usual.warmup_steps * max(training.steps, 0) // usual.steps
+    return dataclasses.replace(recipe, training=dataclasses.replace(training, warmup_steps=warmup))
+
+
+def take_size(arguments: list[str]) -> tuple[str, list[str]]:
+    """The size asked for (its defaults are where flags start from), and the other arguments."""
+    size, rest = DEFAULT_SIZE, []
+    words = iter(arguments)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag != "--size":
+            rest.append(word)
+            continue
+        size = value if equals else next(words, "")
+    if size not in SIZES:
+        raise UserError(f"--size cannot be {size!r}", did_you_mean(size, SIZES))
+    return size, rest
+
+
+def flags_of(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Flag (with underscores) -> value, for every field of a dataclass and those inside it."""
+    flags: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            flags |= flags_of(value, f"{prefix}{field.name}.")
+        else:
+            flags[prefix + field.name] = value
+    return flags
+
+
+def in_full(argument: str, known: dict[str, Any]) -> str:
+    """The argument with its flag's full name; UserError if no field, or more than one, fits."""
+    if not argument.startswith("--") or argument == "--help":
+        return argument
+    flag, equals, value = argument[2:].partition("=")
+    path, _, last = flag.replace("-", "_").rpartition(".")
+    # A switch has an opposite: --training.flip and --training.no-flip.
+    positive = last.removeprefix("no_")
+    for leaf, negation in ((last, ""), (positive, "no_")):
+        name = f"{path}.{leaf}" if path else leaf
+        fits = [name] if name in known else [k for k in known if not path and _last(k) == leaf]
+        if len(fits) > 1:
+            raise UserError(
+                f"--{flag} fits several fields",
+                f"choose one of: {', '.join('--' + f for f in fits)}",
+            )
+        if fits and (not negation or isinstance(known[fits[0]], bool)):
+            *above, leaf = fits[0].split(".")
+            return "--" + ".".join([*above, negation + leaf]).replace("_", "-") + equals + value
+    raise UserError(f"no field of the recipe is called --{flag}", _hint(f"{path}.{last}", known))
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _hint(given: str, known: dict[str, Any]) -> str:
+    given = given.strip(".")
+    near = nearest(given, known)
+    if not near:
+        last = nearest(_last(given), [_last(name) for name in known])
+        near = next((name for name in known if _last(name) == last), "")
+    near = near.replace("_", "-")
+    return f"did you mean --{near}?" if near else "add --help to see all fields"
+
+
+def _by_tyro(name: str, arguments: list[str], recipe: Any) -> tuple[Options, Any]:
+    flat = tyro.conf.arg(name="")
+    command = dataclasses.make_dataclass(
+        "Command",
+        [("options", Annotated[Options, flat]), ("recipe", Annotated[type(recipe), flat])],
+    )
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            chosen = tyro.cli(
+                command,
+                args=arguments,
+                default=command(Options(), recipe),
+                prog=f"minivl train {name}",
+                description=_description(name, recipe),
+            )
+    except SystemExit as stop:
+        if stop.code:
+            raise UserError(
+                f"minivl train {name}: {_said(errors.getvalue())}",
+                f"see `minivl train {name} --help`",
+            ) from None
+        raise
+    sys.stderr.write(errors.getvalue())
+    return chosen.options, chosen.recipe
+
+
+def _said(box: str) -> str:
+    """The first paragraph inside tyro's box, in one line."""
+    lines = [re.sub(r"^[│|]\s?|\s*[│|]$", "", line).strip() for line in box.splitlines()]
+    body = [line for line in lines if line and not line.startswith(("╭", "╰"))]
+    rule = next((number for number, line in enumerate(body) if line.startswith("─")), len(body))
+    return " ".join(body[:rule])
+
+
+def _description(name: str, recipe: Any) -> str:
+    summary = (type(recipe).__doc__ or "").strip().splitlines()[0]
+    size = getattr(recipe, "size", DEFAULT_SIZE)
+    return (
+        f"{summary}\n\n"
+        f"Defaults below are those of --size {size}. A field's last name is enough where only "
+        f"one has it: --lr for --training.lr. With fewer --steps the warm-up shrinks too.\n\n"
+        f"  minivl train {name} --size tiny --steps 400 --out runs/short\n"
+        f"  minivl train {name} --size base --dry-run\n"
+        f"  torchrun --nproc-per-node 8 -m minivl train {name} --size base --out runs/{name}"
+    )

@@ -1,0 +1,215 @@
+"""`minivl show RUN IMAGE "a sentence"`: do they fit, against what else, and where it looked."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minivl.commands.parser import Parser, did_you_mean
+from minivl.commands.runs import Trained, load_model, open_run
+from minivl.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from minivl.data.examples import SceneSource
+
+DESCRIPTION = """\
+Asks a trained run how well one picture and one sentence fit: the sentence competes with the same
+sentence turned round (left for right) and with the same sentence about other things. Draws where
+the model looked, for the sentence and for its strongest rival.
+"""
+
+EXAMPLES = """\
+examples
+  minivl show runs/clip_tiny scene:0                   a new scene, and its own caption
+  minivl show runs/clip_tiny twemoji:7 "a dog on the left"     an artist it has never seen
+  minivl show runs/clip_tiny photo.jpg "a cat on the right" --out cat.png
+"""
+
+OPPOSITES = (("left", "right"), ("top", "bottom"), ("above", "below"))
+SHOWN = 5
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command."""
+    parser = Parser("show", DESCRIPTION, EXAMPLES)
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("image", help="a picture's file, or SPLIT:NUMBER (scene:0, twemoji:7)")
+    parser.add_argument("sentence", nargs="?", default="", help="else the scene's own caption")
+    parser.add_argument("--out", type=Path, help="the picture to write (a PNG in the run's show/)")
+    chosen = parser.parse_args(arguments)
+    trained = open_run(chosen.run)
+    source = source_of(trained)
+    image, caption = picture_of(chosen.image, source)
+    sentence = " ".join((chosen.sentence or caption).split())
+    if not sentence:
+        raise UserError(f"which sentence about {chosen.image}?", 'add one: "a dog on the left"')
+    model, path = load_model(trained.stages[-1], trained.run, device())
+    print(f"run       {path}")
+    print(f"picture   {chosen.image}" + (f": {caption}" if caption else ""))
+    sentences = rivals(sentence, known_names(source))
+    shares, maps = ask(model, source, image, sentences)
+    print_answer(sentences, shares)
+    out = chosen.out or trained.run.folder / "show" / f"{file_name(chosen.image)}.png"
+    draw(image, maps, sentence, out)
+    print(f"\nwhere it looked   {out}")
+    return 0
+
+
+def device() -> Any:
+    """One picture is quickest on the CPU."""
+    import torch
+
+    return torch.device("cpu")
+
+
+def source_of(trained: Trained) -> "SceneSource":
+    """Where the run's scenes and word pieces come from."""
+    from minivl.data.examples import SceneData, SceneSource
+
+    data = getattr(trained.recipe, "data", None)
+    if not isinstance(data, SceneData):
+        raise UserError(f"show does not know the data of {trained.name}", "use a run of clip")
+    return SceneSource.load(data)
+
+
+def picture_of(name: str, source: "SceneSource") -> tuple["np.ndarray", str]:
+    """The picture (h, w, 3) uint8 at the run's size, and its caption if it is a scene."""
+    from minivl.data.examples import SPLITS
+
+    split, colon, number = name.partition(":")
+    if not colon or Path(name).exists():
+        return from_file(Path(name), source.data.image_size), ""
+    split = "validation" if split == "scene" else split
+    if split not in SPLITS:
+        raise UserError(f"there is no split {split!r}", did_you_mean(split, ("scene", *SPLITS)))
+    if not number.isdigit():
+        raise UserError(f"{name}: {number!r} is no scene's number", f"for instance {split}:0")
+    examples = source.examples(split, seed=1)
+    index = int(number)
+    return examples[index]["image"], examples.caption(index)
+
+
+def from_file(path: Path, side: int) -> "np.ndarray":
+    """The middle square of a picture file, at the model's size. (side, side, 3) uint8."""
+    import numpy as np
+    from PIL import ImageOps
+
+    from minivl.data.images import open_image
+
+    if not path.is_file():
+        raise UserError(f"there is no picture {path}", "name a file, or a scene such as scene:0")
+    return np.array(ImageOps.fit(open_image(path), (side, side)))
+
+
+def known_names(source: "SceneSource") -> list[str]:
+    """The things that the model was taught to name."""
+    return [drawings[0].name for drawings in source.world("train").sprites]
+
+
+def rivals(sentence: str, names: Sequence[str]) -> list[str]:
+    """The sentence first, then the same turned round, then the same about other things.
+
+    A sentence without a known thing competes with the bare names.
+    """
+    from minivl.data.nouns import noun_phrase
+
+    phrases = [noun_phrase(name) for name in names]
+    spoken = sorted((p for p in phrases if said(p, sentence)), key=len)
+    others = [sentence.replace(spoken[-1], phrase) for phrase in phrases] if spoken else phrases
+    return list(dict.fromkeys([sentence, turned_round(sentence), *others]))
+
+
+def said(phrase: str, sentence: str) -> bool:
+    """Whether the phrase stands in the sentence, as whole words."""
+    return re.search(rf"\b{re.escape(phrase)}\b", sentence) is not None
+
+
+def turned_round(sentence: str) -> str:
+    """left <-> right, top <-> bottom, above <-> below."""
+    swap = {a: b for pair in OPPOSITES for a, b in (pair, pair[::-1])}
+    return re.sub(rf"\b({'|'.join(swap)})\b", lambda match: swap[match[0]], sentence)
+
+
+def ask(
+    model: Any, source: "SceneSource", image: "np.ndarray", sentences: list[str]
+) -> tuple[list[float], dict[str, "Tensor"]]:
+    """The share of each sentence, and where the model looked for the first and its best rival."""
+    import torch
+
+    from minivl.data.examples import to_tensor
+    from minivl.objectives import contrastive
+
+    words = source.text.batch(sentences, max_length=source.data.max_length)
+    with torch.no_grad():
+        texts = model.encode_text(words["input_ids"], words["attention_mask"])
+    with torch.enable_grad(), recorded(model.image_encoder) as maps:
+        embedded = model.encode_image(to_tensor(image[None]))
+        logits = contrastive.similarity(embedded, texts, model.logit_scale)[0]
+        shares = logits.softmax(-1).tolist()
+        rival = max(range(1, len(shares)), key=shares.__getitem__)
+        looked = where_it_looked(maps, {sentences[i]: logits[[i]] for i in (0, rival)})
+    return shares, looked
+
+
+@contextlib.contextmanager
+def recorded(encoder: "nn.Module") -> Iterator[list["Tensor"]]:
+    """While open, calls of the encoder also leave their attention maps in the list."""
+    maps: list[Tensor] = []
+    forward = encoder.forward
+
+    def recording(*inputs: Any) -> "Tensor":
+        tokens, found = forward(*inputs, return_attention=True)
+        maps.extend(found)
+        return tokens
+
+    encoder.forward = recording
+    try:
+        yield maps
+    finally:
+        del encoder.forward  # the class's own shows again
+
+
+def where_it_looked(maps: list["Tensor"], score_of: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
+    """Title -> (gh, gw): attention rollout, then what raised the score (1,) of each sentence."""
+    from minivl.visualize.attention import cls_map, rollout, sentence_relevance
+
+    side = round((maps[0].shape[-1] - 1) ** 0.5)
+    grid = (side, side)
+    drawn = {"attention, whatever is asked": cls_map(rollout([m.detach() for m in maps]), grid)[0]}
+    for sentence, score in score_of.items():
+        drawn[f"for “{sentence}”"] = sentence_relevance(score, maps, grid)[0]
+    return drawn
+
+
+def print_answer(sentences: list[str], shares: list[float]) -> None:
+    """The strongest sentences with their shares, and where the asked one stands."""
+    order = sorted(range(len(shares)), key=shares.__getitem__, reverse=True)
+    rank = order.index(0) + 1
+    print(f"sentence  {sentences[0]}")
+    print(
+        f"\nrank {rank} of {len(shares)} sentences (by chance each would get {1 / len(shares):.1%})"
+    )
+    for index in [*order[:SHOWN], *([0] if rank > SHOWN else [])]:
+        mark = "  <- yours" if index == 0 else ""
+        print(f"  {shares[index]:6.1%}  {sentences[index]}{mark}")
+
+
+def draw(image: "np.ndarray", maps: dict, sentence: str, out: Path) -> None:
+    """Write the picture of where the model looked."""
+    from minivl.visualize.attention import attention_figure
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        attention_figure(image, maps, sentence=sentence).savefig(out, format="png")
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}", "choose another --out") from error
+
+
+def file_name(image: str) -> str:
+    """scene:0 -> scene_0; pictures/dog.jpg -> dog."""
+    stem = image if ":" in image else Path(image).stem
+    return re.sub(r"[^\w-]+", "_", stem)

@@ -1,0 +1,8 @@
+"""What can be trained: `minivl train NAME`. One file a recipe; nothing here imports torch.
+
+A recipe is a frozen dataclass whose fields are command-line flags, with `at_size(size)`, the
+defaults of a size, and `stages(seed)`, what the engine runs.
+"""
+
+RECIPES = {"clip": "minivl.recipes.clip:ClipRecipe"}
+"""Name on the command line -> module:class."""

@@ -1,0 +1,83 @@
+"""AdamW with decay groups, and schedules as pure functions of the step.
+
+Decoupled weight decay: Loshchilov and Hutter 2019, arXiv 1711.05101.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from minivl.training.recipe import Training
+
+NEVER_DECAYED = {"pos_embed", "cls_token", "mask_token", "logit_scale"}
+
+
+def is_decayed(name: str, parameter: torch.Tensor) -> bool:
+    """Whether weight decay pulls a parameter to zero.
+
+    Matrices and embeddings are; vectors and scalars (norms, biases, scales), position
+    embeddings and learned tokens are not: small is no virtue there.
+    """
+    return parameter.ndim >= 2 and not NEVER_DECAYED.intersection(name.split("."))
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """AdamW's two groups: decayed and not decayed; frozen parameters are in neither."""
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups = [
+        {
+            "params": [p for name, p in trained if is_decayed(name, p) == decayed],
+            "weight_decay": weight_decay if decayed else 0.0,
+        }
+        for decayed in (True, False)
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def make_optimizer(model: nn.Module, training: Training) -> torch.optim.AdamW:
+    """AdamW over the decay groups, in one fused kernel where device and dtype have one."""
+    options = {"lr": training.lr, "betas": tuple(training.betas), "eps": training.eps}
+    groups = decay_groups(model, training.weight_decay)
+    try:
+        return torch.optim.AdamW(groups, **options, fused=True)
+    except RuntimeError:  # no fused kernel here
+        return torch.optim.AdamW(groups, **options)
+
+
+def cosine(step: int, steps: int, *, start: float, end: float) -> float:
+    """From start at step 0 to end at step `steps`, along half a cosine."""
+    progress = min(max(step / max(steps, 1), 0.0), 1.0)
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def learning_rate(step: int, training: Training) -> float:
+    """Learning rate of a step (counted from 0): linear warm-up to the peak, then a cosine."""
+    if step < training.warmup_steps:
+        return training.lr * (step + 1) / training.warmup_steps
+    return cosine(
+        step - training.warmup_steps,
+        training.steps - training.warmup_steps,
+        start=training.lr,
+        end=training.lr * training.final_lr_fraction,
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group the rate, times the group's own `lr_scale` where it has one."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_scale", 1.0)
+
+
+def gradient_norm(model: nn.Module) -> torch.Tensor:
+    """The norm of the whole gradient, a scalar."""
+    return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+
+
+def clip_gradient(model: nn.Module, clip_norm: float, norm: torch.Tensor) -> None:
+    """Scale the whole gradient, whose norm is given, down to clip_norm; 0 leaves it."""
+    if clip_norm > 0:
+        nn.utils.clip_grads_with_norm_(
+            [p for p in model.parameters() if p.grad is not None], clip_norm, norm
+        )

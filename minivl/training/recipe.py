@@ -1,0 +1,111 @@
+"""What a training is made of, as typed data: knobs, stages, sizes. Imports no torch.
+
+Every field here is a command-line flag of `minivl train RECIPE`; a model never sees any of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from minivl.errors import UserError
+
+Size = Literal["test", "tiny", "small", "base"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long, how fast and how carefully one stage trains."""
+
+    steps: int = 1000
+    """Optimiser steps."""
+    batch_size: int = 128
+    """Samples per optimiser step, over all processes and accumulated micro-batches together."""
+    accumulate: int = 1
+    """Micro-batches per optimiser step (each holds batch_size / accumulate / processes samples).
+    Their losses are averaged; a contrastive loss sees the negatives of its micro-batch only."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    final_lr_fraction: float = 0.0
+    """The cosine ends at this fraction of the peak."""
+    warmup_steps: int = 100
+    """Steps of linear warm-up from zero."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's two decay rates."""
+    eps: float = 1e-6
+    """AdamW's epsilon."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay; never on norms, biases, positions, class tokens and scales."""
+    clip_norm: float = 1.0
+    """Largest norm of the whole gradient; 0 switches clipping off."""
+    precision: Precision = "auto"
+    """bfloat16 autocast where the device computes in it natively, else float32."""
+    compile: bool | None = None
+    """torch.compile; by default on a GPU only."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+    threads: int = 0
+    """CPU threads; 0 takes all cores."""
+    prefetch: int = 2
+    """Batches rendered ahead of the one in training."""
+    workers: int = 1
+    """Threads that prepare batches."""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints (one is always written at the end and on Ctrl-C)."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints stay."""
+    evaluate_every: int = 0
+    """Steps between evaluations; 0 evaluates at the end only."""
+    max_bad_fraction: float = 0.01
+    """Stop when more than this share of the samples read was corrupt (judged from 1,000 on)."""
+
+    def check(self) -> None:
+        """Refuse numbers that cannot train, by name and with what would do (UserError)."""
+        for name in ("steps", "batch_size", "accumulate", "log_every", "checkpoint_every"):
+            _require(self, name, getattr(self, name) >= 1, "1 or more")
+        _require(self, "keep_checkpoints", self.keep_checkpoints >= 1, "1 or more")
+        _require(self, "workers", self.workers >= 1, "1 or more")
+        for name in ("lr", "eps"):
+            _require(self, name, getattr(self, name) > 0, "a number above 0")
+        for name in ("weight_decay", "clip_norm", "threads", "prefetch", "evaluate_every"):
+            _require(self, name, getattr(self, name) >= 0, "0 or more")
+        for name in ("final_lr_fraction", "max_bad_fraction"):
+            _require(self, name, 0 <= getattr(self, name) <= 1, "a share from 0 to 1")
+        _require(self, "betas", all(0 <= beta < 1 for beta in self.betas), "two numbers below 1")
+        fits = 0 <= self.warmup_steps <= self.steps
+        _require(self, "warmup_steps", fits, f"at most the {self.steps} steps of the training")
+        shared = self.batch_size % self.accumulate == 0
+        _require(self, "accumulate", shared, f"a divisor of batch_size {self.batch_size}")
+
+
+def _require(training: Training, name: str, holds: bool, expected: str) -> None:
+    if not holds:
+        flag = name.replace("_", "-")
+        raise UserError(
+            f"{name} is {getattr(training, name)}", f"give --{flag} (or {name}) {expected}"
+        )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training at run time: made by a recipe from its fields, run by the engine."""
+
+    name: str
+    training: Training
+    build_model: Callable[[], Any]
+    """Makes the model; the engine has seeded torch before the call."""
+    build_streams: Callable[[], list[Any]]
+    """Makes the list of minivl.data.stream.Stream."""
+    evaluate: Callable[..., dict[str, Any]] | None = None
+    """evaluate(model, device) -> flat keys to Metric; called in eval mode, without gradient."""
+    figures: Callable[..., dict[str, Any]] | None = None
+    """figures(model, device) -> name to matplotlib Figure, drawn at the end into figures/."""
+    best: str | None = None
+    """Key of evaluate's result; the checkpoint where its value is largest stays. Needs
+    evaluate_every."""
+    start_from: str | None = None
+    """Name of an earlier stage, or path of a checkpoint, whose weights this one starts from."""
+    notes: tuple[str, ...] = field(default=())
+    """Lines printed before the first step (expected time, memory)."""

@@ -1,0 +1,179 @@
+"""Loss curves of a run, from the lines of its metrics.jsonl."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from minivl.visualize.style import CYCLE, MUTED, Caption, Picture, styled
+
+NOT_LOSSES = {
+    "stage", "step", "stream", "loss", "lr", "grad_norm", "samples_per_second",
+    "data_wait_share", "seconds", "epoch", "time", "mfu",
+}  # fmt: skip
+SMOOTHED_FROM = 60
+"""Logged steps from which a running mean is drawn over the single values."""
+
+
+def contrastive_level(batch_size: int) -> tuple[float, str]:
+    """The contrastive loss of a model that knows nothing: every one of b partners alike, ln b."""
+    return math.log(batch_size), f"untrained: ln {batch_size:,} = {math.log(batch_size):.2f}"
+
+
+@styled
+def loss_curves(
+    metrics: Sequence[Mapping[str, Any]],
+    *,
+    levels: Mapping[str, tuple[float, str]] | None = None,
+) -> Picture:
+    """Each named loss and the learning rate over the steps, one row a stage.
+
+    metrics: lines with `step` and any of `stage`, `loss`, named losses, `lr`. Steps that a resumed
+    run logged twice count once, the later line; missing and non-finite values leave gaps.
+    levels: loss name -> (value, label) of the line that an untrained model stands on.
+    """
+    stages = split_stages(metrics)
+    figure = Picture(figsize=(7.2, 0.3 + 4.1 * max(len(stages), 1)), layout="constrained")
+    if not stages:
+        figure.set_size_inches(7.2, 1.2)
+        figure.text(0.5, 0.5, "no steps logged yet", ha="center", va="center", color=MUTED)
+        figure.caption = Caption("Learning curves", "Empty: no steps logged yet.")
+        return figure
+    grid = figure.add_gridspec(2 * len(stages), 1, height_ratios=[3, 1] * len(stages))
+    for row, (stage, lines) in enumerate(stages.items()):
+        top = figure.add_subplot(grid[2 * row])
+        bottom = figure.add_subplot(grid[2 * row + 1], sharex=top)
+        draw_losses(top, lines, levels or {})
+        draw_rate(bottom, lines)
+        top.set_title(f"{stage}: loss" if stage else "loss")
+        top.tick_params(labelbottom=False)
+    reading = how_to_read(stages, levels or {})
+    figure.caption = Caption("Learning curves", describe(stages), reading)
+    return figure
+
+
+def how_to_read(stages: Mapping[str, Sequence], levels: Mapping[str, Any]) -> str:
+    """What the drawn lines mean; only those that are there."""
+    sentences = ["Lower is better."]
+    if any(name in levels for lines in stages.values() for name in loss_names(lines)):
+        sentences.append(
+            "The dotted line is the loss of a model that knows nothing: a curve that stays there "
+            "has not begun to learn."
+        )
+    if any(len(lines) >= SMOOTHED_FROM for lines in stages.values()):
+        sentences.append("Pale lines are single logged steps, strong ones a running mean.")
+    sentences.append("Below: the learning rate.")
+    return " ".join(sentences)
+
+
+def split_stages(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Stage name -> its lines by rising step, the last line of each step only."""
+    stages: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for line in metrics:
+        if isinstance(line.get("step"), int | float):
+            stages.setdefault(str(line.get("stage", "")), {})[int(line["step"])] = line
+    return {name: [steps[s] for s in sorted(steps)] for name, steps in stages.items()}
+
+
+def loss_names(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The named losses, and their total `loss` where it is not the same as the only one."""
+    names = list(dict.fromkeys(
+        key for line in lines for key, value in line.items()
+        if key not in NOT_LOSSES and isinstance(value, int | float)
+    ))  # fmt: skip
+    has_total = any("loss" in line for line in lines)
+    if has_total and (len(names) != 1 or not same(lines, "loss", names[0])):
+        names.insert(0, "loss")
+    return names
+
+
+def same(lines: Sequence[Mapping[str, Any]], a: str, b: str) -> bool:
+    """Whether two columns hold the same numbers."""
+    return bool(np.allclose(column(lines, a), column(lines, b), rtol=1e-4, equal_nan=True))
+
+
+def column(lines: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """One field of each line, (lines,) float; NaN where it is missing or not a finite number."""
+    values = [line.get(name) for line in lines]
+    numbers = [v if isinstance(v, int | float) and math.isfinite(v) else math.nan for v in values]
+    return np.array(numbers, dtype=float)
+
+
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred mean over `window` (odd) values, fewer at the ends; gaps stay gaps. (n,) -> (n,)."""
+    known = ~np.isnan(values)
+    kernel = np.ones(window)
+    # mode "full" cut by hand: numpy's "same" is longer than a curve shorter than the window.
+    half = window // 2
+    total = np.convolve(np.where(known, values, 0.0), kernel)[half : half + len(values)]
+    count = np.convolve(known.astype(float), kernel)[half : half + len(values)]
+    return np.where(known, total / np.maximum(count, 1.0), np.nan)
+
+
+def draw_losses(axes: Axes, lines: Sequence, levels: Mapping[str, tuple[float, str]]) -> None:
+    """The losses of one stage and the levels of an untrained model."""
+    names = loss_names(lines)
+    steps = column(lines, "step")
+    for i, name in enumerate(names):
+        colour = CYCLE[i % len(CYCLE)]
+        values = column(lines, name)
+        marker = "o" if len(lines) < 30 else None
+        if len(lines) >= SMOOTHED_FROM:
+            axes.plot(steps, values, color=colour, alpha=0.3, linewidth=1)
+            values = running_mean(values, 2 * (len(lines) // 60) + 3)
+        axes.plot(steps, values, color=colour, label=name, marker=marker, markersize=4)
+        if name in levels:
+            draw_level(axes, *levels[name], colour if len(names) > 1 else MUTED, len(names) > 1)
+    legend = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.1}
+    if names:
+        axes.legend(**legend, ncols=3 if len(names) > 3 else 4, handlelength=1.4)
+    low, high = axes.get_ylim()
+    axes.set_ylim(0 if low > 0 else low, high + 0.06 * (high - min(low, 0)))
+
+
+def draw_level(axes: Axes, value: float, label: str, colour: str, crowded: bool) -> None:
+    """A dotted horizontal line; its label stands on it at the right, where curves have left it.
+
+    Among several curves there is no free place, and the label goes into the legend.
+    """
+    line = axes.axhline(value, color=colour, linestyle=":", linewidth=1.6)
+    if crowded:
+        line.set_label(label)
+        return
+    axes.annotate(
+        label, (1, value), xycoords=("axes fraction", "data"), xytext=(-4, 3),
+        textcoords="offset points", ha="right", va="bottom", color=colour, fontsize=10,
+        bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8},
+    )  # fmt: skip
+
+
+def draw_rate(axes: Axes, lines: Sequence) -> None:
+    """The learning rate of one stage."""
+    rates = column(lines, "lr")
+    marker = "o" if len(lines) < 30 else None
+    axes.plot(column(lines, "step"), rates, color=MUTED, marker=marker, markersize=4)
+    axes.set(xlabel="step", ylabel="learning rate")
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    axes.set_ylim(bottom=0)
+    if len(lines) == 1:  # else the axis shows hundredths of the one step
+        axes.set_xlim(lines[0]["step"] - 1, lines[0]["step"] + 1)
+
+
+def describe(stages: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """The curves in words: where each loss starts and ends."""
+    sentences = []
+    for stage, lines in stages.items():
+        for name in loss_names(lines):
+            known = column(lines, name)
+            known = known[~np.isnan(known)]
+            if len(known):
+                sentences.append(
+                    f"{stage} {name} goes from {known[0]:.3g} to {known[-1]:.3g} "
+                    f"between steps {int(lines[0]['step']):,} and {int(lines[-1]['step']):,}."
+                )
+    return " ".join(s.strip() for s in sentences) or "No finite loss was logged."

@@ -1,0 +1,139 @@
+"""The numbers of eval.json as HTML: headlines, and a table with chance, interval and size."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from minivl.visualize.page import escape
+
+SPLITS = {
+    "validation": "known artists, new photographs",
+    "twemoji": "an artist never seen in training",
+    "compositions": "pairs of things never seen together",
+}
+HEADLINES = (
+    r"validation/retrieval/image_to_text_r1$",
+    r"twemoji/retrieval/image_to_text_r1$",
+    r"validation/.*(mirror|minimal|order)",
+    r"twemoji/zero_?shot/",
+    r"validation/zero_?shot/",
+    r".*_r1$",
+    r".*",
+)
+"""Which numbers come first; one for each pattern until there are four."""
+
+Metric = Mapping[str, Any]
+
+
+def headlines(evaluation: Mapping[str, Metric], count: int = 4) -> str:
+    """The few numbers that say most, as cards."""
+    chosen: list[str] = []
+    for pattern in HEADLINES:
+        found = [key for key in evaluation if re.match(pattern, key) and key not in chosen]
+        chosen += found if pattern == HEADLINES[-1] else found[:1]
+    cards = [card(key, evaluation[key]) for key in chosen[:count]]
+    return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
+
+
+def card(key: str, metric: Metric) -> str:
+    """One number with its name, chance and size."""
+    split, name = divide(key)
+    percent = is_share(key, metric)
+    small = [f"chance {number(metric.get('chance'), percent)}"] if known(metric, "chance") else []
+    small += [f"n = {metric['n']:,}"] if known(metric, "n") else []
+    return (
+        f'<div class="card"><b>{number(metric.get("value"), percent)}</b>'
+        f"<span>{escape(readable(name))}</span>"
+        f'<span class="muted">{escape(split)}</span>'
+        f'<span class="muted">{escape(", ".join(small))}</span></div>'
+    )
+
+
+def table(evaluation: Mapping[str, Metric]) -> str:
+    """Every number, grouped by split: value, 95 % interval, chance, n."""
+    groups: dict[str, list[str]] = {}
+    for key in evaluation:
+        groups.setdefault(divide(key)[0], []).append(key)
+    body = []
+    for split, keys in groups.items():
+        about = f" <small>{escape(SPLITS[split])}</small>" if split in SPLITS else ""
+        head = f'<tr><th colspan="6" scope="rowgroup">{escape(split)}{about}</th></tr>'
+        body += ["<tbody>", head, *(row(key, evaluation[key]) for key in keys), "</tbody>"]
+    return f'<div class="wide"><table>{HEAD}{"".join(body)}</table></div>'
+
+
+HEAD = (
+    '<thead><tr><th scope="col">measure</th><th scope="col">value</th>'
+    '<th scope="col">95 % interval</th><th scope="col">chance</th><th scope="col">n</th>'
+    '<th scope="col" class="bar">0 to 100 %, chance marked</th></tr></thead>'
+)
+
+
+def row(key: str, metric: Metric) -> str:
+    """One line of the table."""
+    percent = is_share(key, metric)
+    interval = "–"
+    if known(metric, "low") and known(metric, "high"):
+        low, high = (number(metric[end], percent, unit=False) for end in ("low", "high"))
+        interval = f"{low} to {high}"
+    size = f"{metric['n']:,}" if known(metric, "n") else "–"
+    value, chance = (number(metric.get(name), percent) for name in ("value", "chance"))
+    name = escape(readable(divide(key)[1]))
+    return (
+        f'<tr><td title="{escape(key)}">{name}</td>'
+        f'<td>{value}</td><td class="interval">{interval}</td><td>{chance}</td><td>{size}</td>'
+        f'<td class="bar">{bar(metric) if percent else ""}</td></tr>'
+    )
+
+
+def bar(metric: Metric) -> str:
+    """The value from 0 to 1 with its interval, and a mark at chance."""
+
+    def percent(name: str) -> float:
+        return 100 * min(max(float(metric[name]), 0.0), 1.0)
+
+    parts = [f'<i class="value" style="width:{percent("value"):.2f}%"></i>']
+    if known(metric, "low") and known(metric, "high"):
+        low, high = percent("low"), percent("high")
+        parts.append(f'<i class="range" style="left:{low:.2f}%;width:{high - low:.2f}%"></i>')
+    if known(metric, "chance"):
+        parts.append(f'<i class="chance" style="left:{percent("chance"):.2f}%"></i>')
+    return f'<span class="scale" aria-hidden="true">{"".join(parts)}</span>'
+
+
+def divide(key: str) -> tuple[str, str]:
+    """'twemoji/retrieval/image_to_text_r1' -> ('twemoji', 'retrieval/image_to_text_r1')."""
+    split, slash, name = key.partition("/")
+    return (split, name) if slash else ("all", split)
+
+
+def readable(name: str) -> str:
+    """'retrieval/image_to_text_r1' -> 'picture → caption, R@1'."""
+    name = re.sub(r"_r(?:ecall)?_?(?:at_)?(\d+)$", r", R@\1", name.removeprefix("retrieval/"))
+    name = name.replace("image_to_text", "picture → caption")
+    name = name.replace("text_to_image", "caption → picture")
+    return name.replace("zeroshot", "zero-shot").replace("/", ", ").replace("_", " ")
+
+
+def known(metric: Metric, name: str) -> bool:
+    """Whether a metric has a finite number of this name."""
+    value = metric.get(name)
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def is_share(key: str, metric: Metric) -> bool:
+    """Whether a metric is a share of 1, to be shown in per cent; ranks and losses are not."""
+    ends = [metric[name] for name in ("value", "chance") if known(metric, name)]
+    unbounded = re.search(r"rank|loss|entropy|perplexity|temperature|scale", key)
+    return known(metric, "value") and not unbounded and all(0 <= end <= 1 for end in ends)
+
+
+def number(value: Any, percent: bool, unit: bool = True) -> str:
+    """0.9234 -> '92.3 %'; small shares keep two digits that count."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return "–"
+    if not percent:
+        return f"{value:.4g}"
+    text = f"{100 * value:.2g}" if 0 < value < 0.001 else f"{100 * value:.1f}"
+    return f"{text} %" if unit else text

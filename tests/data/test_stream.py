@@ -1,0 +1,141 @@
+"""Order without memory: what a position, a step and a process read follows from the seed alone."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minivl.data.mixture import Mixture
+from minivl.data.stream import CorruptSample, Stream, fetch, index_at, positions
+from minivl.errors import DataError, UserError
+
+
+class Numbers:
+    def __init__(self, length=10, *, endless=False, bad=()):
+        self.length, self.endless, self.bad = length, endless, set(bad)
+
+    def __len__(self):
+        if self.endless:
+            raise AssertionError("an endless set has no length")
+        return self.length
+
+    def __getitem__(self, index):
+        if index in self.bad:
+            raise CorruptSample(f"number {index}", "odd")
+        return index
+
+    def collate(self, examples):
+        return {"index": np.array(examples)}
+
+
+def read(stream, where, seed=0):
+    return fetch(stream, where, seed).batch["index"].tolist()
+
+
+@given(length=st.integers(1, 40), seed=st.integers(0, 2**63 - 1), epoch=st.integers(0, 5))
+@settings(max_examples=30, deadline=None)
+def test_every_epoch_reads_every_example_once(length, seed, epoch):
+    numbers = Numbers(length)
+    where = range(epoch * length, (epoch + 1) * length)
+    assert sorted(index_at(numbers, p, seed) for p in where) == list(range(length))
+
+
+def test_epochs_and_seeds_differ_and_are_repeatable():
+    stream = Stream("numbers", Numbers(30), 30)
+    first, second = read(stream, range(30)), read(stream, range(30, 60))
+    assert first != second != list(range(30)) != first
+    assert read(stream, range(30), seed=1) != first
+    assert read(stream, range(30)) == first
+
+
+def test_an_endless_set_is_read_in_its_own_order():
+    stream = Stream("rendered", Numbers(endless=True), 4)
+    assert read(stream, positions(3, 4)) == [12, 13, 14, 15]
+
+
+def test_a_batch_crosses_the_end_of_an_epoch():
+    stream = Stream("numbers", Numbers(5), 4)
+    both = read(stream, positions(0, 4)) + read(stream, positions(1, 4))
+    assert sorted(both[:5]) == list(range(5))
+    assert len(both) == 8
+
+
+@given(draw=st.integers(0, 1000), share=st.integers(1, 8), parts=st.integers(1, 6))
+def test_the_parts_of_a_batch_are_consecutive_and_cover_it(draw, share, parts):
+    batch = share * parts
+    pieces = [positions(draw, batch, part, parts) for part in range(parts)]
+    assert all(len(piece) == share for piece in pieces)
+    assert [p for piece in pieces for p in piece] == list(positions(draw, batch))
+    assert positions(draw, batch)[-1] + 1 == positions(draw + 1, batch)[0]
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(UserError, match="10 cannot be shared by 4"):
+        positions(0, 10, 0, 4)
+
+
+@pytest.mark.parametrize("endless", [False, True])
+def test_a_corrupt_sample_is_replaced_always_by_the_same_one_and_listed(endless):
+    stream = Stream("numbers", Numbers(50, endless=endless, bad=[7]), 50)
+    fetched = fetch(stream, range(50), seed=3)
+    indices = fetched.batch["index"].tolist()
+    assert len(indices) == 50
+    assert 7 not in indices
+    assert [(s.where, s.why) for s in fetched.skipped] == [("number 7", "odd")]
+    good = Stream("numbers", Numbers(50, endless=endless), 50)
+    as_ever = [a for a, b in zip(indices, read(good, range(50), 3), strict=True) if b != 7]
+    assert as_ever == [b for b in read(good, range(50), 3) if b != 7], "others keep their places"
+    assert read(stream, range(50), 3) == indices
+    assert read(stream, range(20, 50), 3) == indices[20:], "whatever is read beside it"
+
+
+def test_replacements_of_one_sample_are_not_all_the_same():
+    stream = Stream("numbers", Numbers(1000, endless=True, bad=[0, 1, 2, 3]), 4)
+    assert len(set(read(stream, range(4)))) == 4
+
+
+def test_a_stream_of_corrupt_samples_is_given_up():
+    with pytest.raises(DataError, match="stream numbers.*corrupt"):
+        fetch(Stream("numbers", Numbers(5, bad=range(5)), 1), range(1), 0)
+
+
+def mixture(steps=4000, seed=1, weights=(0.7, 0.2, 0.1)):
+    streams = [Stream(str(w), Numbers(), 2, weight=w) for w in weights]
+    return Mixture(streams, seed, steps)
+
+
+def test_streams_are_drawn_by_weight():
+    drawn = [mixture().at(step)[0].weight for step in range(4000)]
+    for weight in (0.7, 0.2, 0.1):
+        assert drawn.count(weight) / 4000 == pytest.approx(weight, abs=0.025)  # 3.4 sigma
+
+
+def test_a_draw_counts_the_earlier_draws_of_its_stream():
+    timetable, counts = mixture(300), {}
+    for step in range(300):
+        stream, draw = timetable.at(step)
+        assert draw == counts.get(stream.name, 0)
+        counts[stream.name] = draw + 1
+
+
+def test_the_timetable_depends_on_the_seed_alone():
+    def drawn(timetable):
+        return [(timetable.at(step)[0].name, timetable.at(step)[1]) for step in range(200)]
+
+    assert drawn(mixture(200)) == drawn(mixture(900))
+    assert drawn(mixture(200)) != drawn(mixture(200, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("streams", "says"),
+    [
+        ([], "no stream"),
+        ([Stream("a", Numbers(), 1), Stream("a", Numbers(), 1)], "share a name"),
+        ([Stream("a", Numbers(), 1, weight=0.0)], "a has weight 0"),
+        ([Stream("a", Numbers(), 0)], "a has batch size 0"),
+        ([Stream("a", Numbers(0), 1)], "a has no examples"),
+    ],
+)
+def test_streams_that_cannot_be_drawn_from_are_refused(streams, says):
+    with pytest.raises(UserError, match=says):
+        Mixture(streams, 0, 10)

@@ -1,0 +1,118 @@
+import math
+
+import numpy as np
+import pytest
+
+from minivl.visualize.curves import (
+    contrastive_level,
+    loss_curves,
+    loss_names,
+    running_mean,
+    split_stages,
+)
+
+
+def log(steps, stage="clip", **losses):
+    return [
+        {"stage": stage, "step": s, "stream": "pairs", "lr": 1e-3, "grad_norm": 1.0,
+         "samples_per_second": 9e3, "data_wait_share": 0.1, "loss": 5.0 / (1 + s)}
+        | {name: factor / (1 + s) for name, factor in losses.items()}
+        for s in steps
+    ]  # fmt: skip
+
+
+def curve(figure, label):
+    (line,) = [x for axes in figure.axes for x in axes.lines if x.get_label() == label]
+    return np.asarray(line.get_xdata()), np.asarray(line.get_ydata(), dtype=float)
+
+
+def test_level_of_an_untrained_contrastive_model():
+    value, label = contrastive_level(128)
+    assert value == pytest.approx(math.log(128)) and "ln 128 = 4.85" in label
+
+
+def test_the_drawn_curve_is_the_logged_one():
+    figure = loss_curves(log(range(5), contrastive=5.0))
+    steps, values = curve(figure, "contrastive")
+    assert steps.tolist() == [0, 1, 2, 3, 4]
+    assert values == pytest.approx([5, 5 / 2, 5 / 3, 5 / 4, 1])
+
+
+def test_the_level_is_drawn_where_it_belongs_and_labelled(texts):
+    figure = loss_curves(log(range(5), contrastive=5.0), levels={"contrastive": (2.5, "chance!")})
+    dotted = [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert [list(line.get_ydata()) for line in dotted] == [[2.5, 2.5]]
+    assert "chance!" in texts(figure) and "dotted" in figure.caption.text
+    bare = loss_curves(log(range(5), contrastive=5.0), levels={"mim": (2.5, "chance!")})
+    assert "chance!" not in texts(bare) and "dotted" not in bare.caption.text
+
+
+def test_a_resumed_run_counts_repeated_steps_once_the_later_line():
+    lines = log([0, 10, 30]) + log([20, 30, 40], contrastive=1.0)
+    (kept,) = split_stages(lines).values()
+    assert [line["step"] for line in kept] == [0, 10, 20, 30, 40]
+    assert "contrastive" in kept[3] and "contrastive" not in kept[1]
+
+
+def test_total_is_left_out_only_where_it_equals_the_one_named_loss():
+    assert loss_names(log(range(3), contrastive=5.0)) == ["contrastive"]
+    assert loss_names(log(range(3), contrastive=4.0)) == ["loss", "contrastive"]
+    assert loss_names(log(range(3), itm=1.0, mlm=4.0)) == ["loss", "itm", "mlm"]
+    assert loss_names(log(range(3))) == ["loss"]
+
+
+def test_missing_and_infinite_values_leave_gaps():
+    lines = log(range(4), contrastive=4.0)
+    lines[1]["contrastive"] = None
+    lines[2]["contrastive"] = math.inf
+    del lines[3]["lr"]
+    _, values = curve(loss_curves(lines), "contrastive")
+    assert np.isnan(values).tolist() == [False, True, True, False]
+
+
+def test_one_row_of_losses_and_rates_for_each_stage(texts, check_legible):
+    losses = {"mim": 6.0, "mlm": 5.0, "itm": 0.7, "global_contrastive": 4.0}
+    level = {"itm": (math.log(2), "coin flip: ln 2 = 0.69")}
+    lines = log(range(0, 700, 10), "joint", **losses) + log(range(8), "dvae")
+    figure = loss_curves(lines, levels=level)
+    assert len(figure.axes) == 4
+    assert {"joint: loss", "dvae: loss", "coin flip: ln 2 = 0.69"} <= set(texts(figure))
+    check_legible(figure)
+
+
+NO_NUMBER = {"stage": "clip", "step": 4, "loss": math.nan, "lr": math.nan}
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [[], [{"note": "no step"}], [{"step": 3}], [NO_NUMBER], log([7], contrastive=5.0)],
+)
+def test_short_runs_are_drawn(lines, check_legible):
+    check_legible(loss_curves(lines, levels={"contrastive": contrastive_level(128)}))
+
+
+def test_a_single_step_is_visible():
+    (line,) = loss_curves(log([7])).axes[0].lines
+    assert line.get_marker() == "o"
+
+
+def test_steps_are_whole_numbers_on_the_axis():
+    for lines in (log([7]), log([7, 8])):
+        ticks = loss_curves(lines).axes[-1].get_xticks()
+        assert ticks.tolist() == [round(tick) for tick in ticks]
+
+
+@pytest.mark.parametrize("length, window", [(12, 5), (3, 9), (1, 3)])
+def test_running_mean_equals_a_slow_loop(length, window):
+    values = np.random.default_rng(0).normal(size=length)
+    values[length // 3 : length // 2] = np.nan
+    expected = []
+    for i, value in enumerate(values):
+        near = values[max(0, i - window // 2) : i + window // 2 + 1]
+        expected.append(np.nan if np.isnan(value) else np.nanmean(near))
+    np.testing.assert_allclose(running_mean(values, window), expected)
+
+
+def test_alt_text_says_where_the_loss_starts_and_ends():
+    alt = loss_curves(log([0, 10, 1000], contrastive=5.0)).caption.alt
+    assert "contrastive goes from 5 to 0.005 between steps 0 and 1,000" in alt
