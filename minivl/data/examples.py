@@ -34,6 +34,8 @@ class SceneData:
     """Share of pictures with one thing, where several are allowed too."""
     twin_share: float = 0.5
     """Share of odd samples that are the mirrored twin of the sample before."""
+    light: float = 1.0
+    """How far training varies contrast and colours of the photographs; 0 shows them as taken."""
     captions: tuple[Literal["places", "existence", "relation", "converse", "attributes"], ...] = (
         "places",
     )
@@ -72,6 +74,7 @@ def world(
         objects=(2, 2) if split == "compositions" else objects or data.objects,
         single_share=data.single_share,
         twin_share=data.twin_share if split == "train" else 0.0,
+        light=data.light if split == "train" else 0.0,
         reserved=splits.reserved,
         only_reserved=split == "compositions",
     )

@@ -35,13 +35,17 @@ class Renderer:
 
     def background(self, scene: Scene) -> np.ndarray:
         """The photograph's crop, uint8 (height, width, 3)."""
-        photo = self._photo(scene.photo)
         fx, fy, side_fraction, flipped = scene.crop
-        side = side_fraction * photo.height
-        x, y = fx * (photo.width - side), fy * (photo.height - side)
-        size = (self.image_size, self.image_size)
-        crop = np.array(photo.resize(size, Image.BILINEAR, box=(x, y, x + side, y + side)))
-        return np.ascontiguousarray(crop[:, ::-1]) if flipped else crop
+        photo = self._photo(scene.photo, side_fraction)
+        size = self.image_size
+        x, y = round(fx * (photo.shape[1] - size)), round(fy * (photo.shape[0] - size))
+        crop = photo[y : y + size, x : x + size]
+        crop = crop[:, ::-1] if flipped else crop
+        if scene.light is None:
+            return crop.copy()
+        contrast, brightness = np.float32(scene.light[:3]), np.float32(scene.light[3])
+        lit = (crop - np.float32(128)) * contrast + (128 + brightness)
+        return lit.clip(0, 255).astype(np.uint8)
 
     def masks(self, scene: Scene) -> np.ndarray:
         """Which pixels show which thing, bool (things, height, width); drawings never overlap."""
@@ -55,11 +59,11 @@ class Renderer:
         """Opacity of a thing's drawing inside its box, uint16 (height, width), 0 to 255."""
         return self._sprite(thing.vendor, thing.concept, *thing.box[2:])[1][..., 0]
 
-    def _load_photo(self, name: str) -> Image.Image:
+    def _load_photo(self, name: str, side_fraction: float) -> np.ndarray:
         photo = Image.fromarray(self.pack.photo(name))
-        # The smallest crop, 0.4 of the height, then shows about a pixel a pixel: more costs time.
-        height = min(photo.height, round(1.75 * self.image_size))
-        return photo.resize((photo.width * height // photo.height, height), Image.BOX)
+        height = round(self.image_size / side_fraction)
+        width = photo.width * height // photo.height
+        return np.asarray(photo.resize((width, height), Image.LANCZOS))
 
     def _load_sprite(
         self, vendor: str, concept: str, width: int, height: int

@@ -25,7 +25,10 @@ QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 ACROSS = {"left": "right", "right": "left", "top": "bottom", "bottom": "top", "middle": "middle"}
 """What a place becomes in the mirrored twin."""
 
-LARGE, SMALL = 1.0, 0.75
+CROP_SIDES = (0.4, 0.55, 0.75, 1.0)
+"""Sides of the crops as fractions of a photograph's height: few, so that resized ones are kept."""
+
+LARGE, SMALL = 1.0, 0.82
 """Longer side of a large and a small thing, as a fraction of the largest that fits its region."""
 
 
@@ -53,7 +56,10 @@ class Scene:
     photo: str
     photo_place: str
     crop: tuple[float, float, float, bool]
-    """x, y and side of the square crop as fractions of the photograph, and if it is flipped."""
+    """x and y in the room that the square crop leaves, its side as a fraction of the photograph's
+    height, and if it is flipped."""
+    light: tuple[float, float, float, float] | None
+    """Contrast of red, green and blue about mid-grey and added brightness; None: as taken."""
     things: tuple[Thing, ...]
     """In reading order: left before right, top before bottom."""
 
@@ -85,6 +91,8 @@ class World:
     """Probability of a scene with one thing, where both one and several are allowed."""
     twin_share: float = 0.0
     """Probability that scene 2k+1 is the mirrored twin of scene 2k: a minimal pair."""
+    light: float = 0.0
+    """How far the photograph's contrast and colours wander: 0 as taken, 1 from half to double."""
     reserved: frozenset[frozenset[str]] = frozenset()
     """Pairs of concepts kept for the test of new compositions."""
     only_reserved: bool = False
@@ -99,13 +107,21 @@ def scene(world: World, seed: int, index: int) -> Scene:
         if twin is not None:
             return replace(twin, index=index)
     photo, photo_place = world.photos[draw.integers(len(world.photos))]
-    side = draw.uniform(0.4, 1.0)
+    side = CROP_SIDES[draw.integers(len(CROP_SIDES))]
     crop = (draw.random(), draw.random(), side, bool(draw.random() < 0.5))
+    light = draw_light(world.light, draw) if world.light else None
     things = tuple(
         place_sprite(sprite, place, world.image_size, draw)
         for sprite, place in zip(*choose_sprites_and_places(world, draw), strict=True)
     )
-    return Scene(seed, index, world.image_size, photo, photo_place, crop, things)
+    return Scene(seed, index, world.image_size, photo, photo_place, crop, light, things)
+
+
+def draw_light(strength: float, draw: np.random.Generator) -> tuple[float, float, float, float]:
+    """Few photographs teach a model their colours; other light on them teaches it to look past."""
+    shared = draw.uniform(-strength, strength)
+    red, green, blue = 2.0 ** (shared + draw.uniform(-strength / 2, strength / 2, size=3))
+    return float(red), float(green), float(blue), float(64 * draw.uniform(-strength, strength))
 
 
 def choose_sprites_and_places(
@@ -130,11 +146,11 @@ def choose_sprites_and_places(
 def draw_concepts(world: World, count: int, draw: np.random.Generator) -> list[int]:
     """`count` different concepts whose pairs are all allowed; ends, since pairs are redrawn."""
     for _ in range(1000):
-        chosen = draw.choice(len(world.sprites), size=count, replace=False)
+        chosen = draw.integers(len(world.sprites), size=count)
         names = [world.sprites[c][0].concept for c in chosen]
         pairs = {frozenset((a, b)) for i, a in enumerate(names) for b in names[:i]}
         allowed = pairs <= world.reserved if world.only_reserved else not pairs & world.reserved
-        if allowed:
+        if allowed and len(set(names)) == count:
             return [int(c) for c in chosen]
     raise ValueError(f"no {count} concepts of {len(world.sprites)} make an allowed composition")
 

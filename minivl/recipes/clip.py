@@ -28,8 +28,8 @@ class ImageEncoder:
     """Side of a patch in pixels."""
     width: int = 96
     """Width of the tokens."""
-    depth: int = 2
-    """Transformer blocks."""
+    depth: int = 1
+    """Transformer blocks; one learns most in three minutes on two cores."""
     heads: int = 4
     """Attention heads; a divisor of the width."""
     stem: Literal["patch", "conv"] = "conv"
@@ -171,7 +171,7 @@ SIZES: dict[str, ClipRecipe] = {
         size="tiny",
         data=SceneData(twin_share=0.3, single_share=0.3),
         training=Training(
-            steps=1300,
+            steps=1450,
             batch_size=128,
             lr=1.5e-3,
             warmup_steps=80,

@@ -65,7 +65,8 @@ class GatherRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
         """Every process used every row: sum their gradients and keep the own rows'."""
-        gradient = gradient.contiguous()
+        # A copy: others may have been given the same gradient, and all_reduce overwrites it.
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         return gradient.chunk(world_size())[rank()]
 

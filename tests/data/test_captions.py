@@ -10,7 +10,7 @@ from minivl.data.scenes import Scene, Thing, relation, scene
 
 DOG = Thing("1", "dog", "noto", "left", "large", "brown", (2, 10, 20, 20))
 OWL = Thing("2", "owl", "noto", "right", "small", None, (30, 12, 12, 12))
-TWO = Scene(0, 0, 48, "p", "sea", (0, 0, 1, False), (DOG, OWL))
+TWO = Scene(0, 0, 48, "p", "sea", (0, 0, 1, False), None, (DOG, OWL))
 ONE = replace(TWO, things=(replace(DOG, place="middle"),))
 
 

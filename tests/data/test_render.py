@@ -70,3 +70,18 @@ def test_opaque_box_by_hand():
     cell[2:5, 1:7, 3] = 255
     cell[0, 0, 3] = 100
     assert opaque_box(cell) == (1, 2, 7, 5)
+
+
+def test_light_changes_the_photograph_about_mid_grey_and_leaves_drawings(source):
+    drawn = scene(source.world("validation"), 4, 0)
+    plain = source.renderer.background(drawn).astype(float)
+    lit = source.renderer.background(replace(drawn, light=(2.0, 1.0, 0.5, 10.0))).astype(float)
+    expected = ((plain - 128) * [2.0, 1.0, 0.5] + 138).clip(0, 255)
+    assert np.abs(lit - expected).max() < 1
+    again = source.renderer.background(drawn)
+    assert (again == plain).all()
+    inside = source.renderer.masks(drawn)[0]
+    opaque = inside & (source.renderer.alpha(drawn.things[0]).max() == 255)
+    one = source.renderer.image(drawn).astype(int)
+    two = source.renderer.image(replace(drawn, light=(2.0, 1.0, 0.5, 10.0))).astype(int)
+    assert (np.abs(one - two).max(-1)[opaque] == 0).mean() > 0.5

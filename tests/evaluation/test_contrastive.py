@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -90,6 +92,24 @@ def test_a_task_that_is_not_asked_is_left_out(source):
     counts = COUNTS | {"pools": 0, "named": 0}
     metrics = evaluate_contrastive(Constant(), source, CPU, **counts)
     assert {key.split("/")[1] for key in metrics} == {"order"}
+
+
+def test_pools_differ_and_texts_fit_the_model(source, monkeypatch):
+    seen, lengths = [], []
+
+    class Noting(Constant):
+        def encode_image(self, image):
+            seen.append(image)
+            return super().encode_image(image)
+
+        def encode_text(self, input_ids, attention_mask):
+            lengths.append(input_ids.shape[1])
+            return super().encode_text(input_ids, attention_mask)
+
+    monkeypatch.setattr(source, "data", replace(source.data, max_length=6))
+    Judge(Noting(), source, CPU).retrieval("validation", 8, 2)
+    assert len(seen) == 2 and not torch.equal(*seen)
+    assert max(lengths) == 6
 
 
 def test_a_small_world_has_a_pool_of_all_it_can_say(source, monkeypatch):

@@ -123,6 +123,20 @@ def test_a_hidden_key_has_no_weight_and_no_gradient(module, normal, asked):
     torch.testing.assert_close(again, out, **CLOSE)
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_query_that_sees_nothing_gets_zeros_and_no_gradient(module, normal, asked):
+    visible = torch.tensor([[True, True], [False, False]])
+    x, context = normal(0, 2, 3, 6).requires_grad_(), normal(1, 2, 2, 4).requires_grad_()
+    out = module(x, context, visible, return_attention=asked)
+    if asked:
+        out, weights = out
+        assert (weights[1] == 0).all()
+    torch.testing.assert_close(out[1], module.out_proj.bias.expand(3, 6), **CLOSE)
+    out.square().sum().backward()
+    for gradient in (x.grad, context.grad):
+        assert (gradient[1] == 0).all() and (gradient[0] != 0).all()
+
+
 def test_without_context_a_sequence_looks_at_itself(drawn, normal):
     module, x = drawn(Attention(6, 2)), normal(0, 2, 4, 6)
     torch.testing.assert_close(module(x), module(x, x), rtol=0, atol=0)

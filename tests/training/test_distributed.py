@@ -1,8 +1,11 @@
 """Two processes with half of the batch each learn what one with all of it learns."""
 
+import multiprocessing
+
 import pytest
 import torch
 from distributed_toys import build, learn, work
+from torch.multiprocessing import start_processes
 
 from minivl.training import distributed
 
@@ -18,7 +21,9 @@ def answers(drawn, normal, tmp_path_factory):
     mask = torch.arange(5) < torch.tensor([[5], [2], [3], [4], [5], [2]])
     batch = {"image": normal(2, 6, 3, 8, 8), "input_ids": ids, "attention_mask": mask}
     torch.save({"weights": model.state_dict(), "batch": batch}, folder / "given.pt")
-    torch.multiprocessing.spawn(work, (str(folder),), nprocs=2)
+    # Both are forked from one that has imported what DDP needs, which takes seconds.
+    multiprocessing.set_forkserver_preload(["torch._dynamo"])
+    start_processes(work, (str(folder),), nprocs=2, start_method="forkserver")
     two = {rank: torch.load(folder / f"{rank}.pt") for rank in (0, 1)}
     return {"joint": learn(model, model, batch)} | two
 
