@@ -28,21 +28,28 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def pack_is_read_once():
-    """Commands load the pack anew; here the pictures of one folder are decoded once."""
-    from minivl.data import pack
+def data_are_read_once():
+    """Commands read the data anew; here each folder's pictures are decoded once."""
+    from minivl.data import examples, pack
 
-    load = pack.Pack.load.__func__
-    packs = {}
+    load_pack, load_source = pack.Pack.load.__func__, examples.SceneSource.load.__func__
+    packs, sources = {}, {}
 
-    def load_once(kind, root=None):
+    def pack_once(kind, root=None):
         folder = pack.find(root)
         if folder not in packs:
-            packs[folder] = load(kind, folder)
+            packs[folder] = load_pack(kind, folder)
         return packs[folder]
 
+    def source_once(kind, data):
+        key = (pack.find(), data)
+        if key not in sources:
+            sources[key] = load_source(kind, data)
+        return sources[key]
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pack.Pack, "load", classmethod(load_once))
+        patch.setattr(pack.Pack, "load", classmethod(pack_once))
+        patch.setattr(examples.SceneSource, "load", classmethod(source_once))
         yield
 
 
@@ -299,6 +306,10 @@ def test_rivals_of_a_sentence():
     assert show.rivals("a dog on the left", names) == [
         "a dog on the left", "a dog on the right", "a cat on the left", "an owl on the left",
     ]  # fmt: skip
+    assert show.rivals("a cat above a dog", names) == [
+        "a cat above a dog", "a cat below a dog", "a cat above an owl", "an owl above a dog",
+    ]  # fmt: skip
+    assert show.rivals("a dog house", ["dog", "dog house", "owl"])[1:] == ["a dog", "an owl"]
     assert show.rivals("hello", names) == ["hello", "a dog", "a cat", "an owl"]
     assert show.turned_round("above the top left") == "below the bottom right"
     assert not show.said("a cat", "a caterpillar")

@@ -79,6 +79,7 @@ def summarise(
     """All numbers of the benchmark."""
     from minivl.commands import estimate, measure
 
+    memory = measure.memory_peak(session.device)  # before counting takes some of its own
     training, model = session.stage.training, session.model
     stream = streams[0]
     samples = min(stream.batch_size, 32)
@@ -100,7 +101,7 @@ def summarise(
         "tokens_per_sample": work.tokens,
         "flops_per_sample": work.flops,
         "matmul_flops_per_second": peaks,
-        "memory_bytes": measure.memory_peak(session.device),
+        "memory_bytes": memory,
         "memory_bytes_estimated": planned,
         "variants": rows,
     }

@@ -184,7 +184,7 @@ def memory() -> Iterator[Finding]:
         yield Finding("ok", "memory: unknown on this system")
     elif free < 1.5 * GIGA:
         yield Finding(
-            "warn", f"{free / GIGA:.1f} GB of memory free", "close programs; tiny takes 1 GB"
+            "warn", f"{free / GIGA:.1f} GB of memory free", "close programs; tiny takes 1.2 GB"
         )
     else:
         yield Finding("ok", f"{free / GIGA:.1f} GB of memory free")

@@ -11,7 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 BYTES_PER_PARAMETER = 16  # float32: weight, gradient, and AdamW's two averages
-PROCESS_BYTES = 450_000_000  # Python, torch and the data set, measured on a CPU
+PROCESS_BYTES = 900_000_000  # Python, torch and decoded drawings, measured on a CPU
+BACKWARD = 2  # the backward pass holds about as much again as the forward pass kept
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ class token_counter:  # noqa: N801 - reads as a function where it is used
 
 def memory_bytes(parameters: int, work: Work, samples: int) -> float:
     """About what training takes at its peak, for `samples` at a time."""
-    return PROCESS_BYTES + BYTES_PER_PARAMETER * parameters + work.activation_bytes * samples
+    activations = BACKWARD * work.activation_bytes * samples
+    return PROCESS_BYTES + BYTES_PER_PARAMETER * parameters + activations
 
 
 def checkpoint_bytes(parameters: int) -> int:

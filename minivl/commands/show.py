@@ -1,8 +1,7 @@
 """`minivl show RUN IMAGE "a sentence"`: do they fit, against what else, and where it looked."""
 
-import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +11,15 @@ from minivl.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from minivl.data.examples import SceneSource
 
 DESCRIPTION = """\
 Asks a trained run how well one picture and one sentence fit: the sentence competes with the same
 sentence turned round (left for right) and with the same sentence about other things. Draws where
-the model looked, for the sentence and for its strongest rival.
+the model looked: its attention, and which parts it misses most when they are blurred, for the
+sentence and for its strongest rival.
 """
 
 EXAMPLES = """\
@@ -118,9 +118,15 @@ def rivals(sentence: str, names: Sequence[str]) -> list[str]:
     from minivl.data.nouns import noun_phrase
 
     phrases = [noun_phrase(name) for name in names]
-    spoken = sorted((p for p in phrases if said(p, sentence)), key=len)
-    others = [sentence.replace(spoken[-1], phrase) for phrase in phrases] if spoken else phrases
-    return list(dict.fromkeys([sentence, turned_round(sentence), *others]))
+    spoken = [phrase for phrase in phrases if said(phrase, sentence)]
+    spoken = [p for p in spoken if not any(p != other and p in other for other in spoken)]
+    others = [
+        sentence.replace(spoke, phrase)
+        for spoke in spoken
+        for phrase in phrases
+        if phrase not in spoken
+    ]
+    return list(dict.fromkeys([sentence, turned_round(sentence), *(others or phrases)]))
 
 
 def said(phrase: str, sentence: str) -> bool:
@@ -137,52 +143,32 @@ def turned_round(sentence: str) -> str:
 def ask(
     model: Any, source: "SceneSource", image: "np.ndarray", sentences: list[str]
 ) -> tuple[list[float], dict[str, "Tensor"]]:
-    """The share of each sentence, and where the model looked for the first and its best rival."""
+    """The share of each sentence, and maps (gh, gw) of where the model looked, by title."""
     import torch
 
     from minivl.data.examples import to_tensor
     from minivl.objectives import contrastive
+    from minivl.visualize.attention import cls_map, rollout
+    from minivl.visualize.occlusion import occlusion
 
     words = source.text.batch(sentences, max_length=source.data.max_length)
+    pixels = to_tensor(image[None])
     with torch.no_grad():
         texts = model.encode_text(words["input_ids"], words["attention_mask"])
-    with torch.enable_grad(), recorded(model.image_encoder) as maps:
-        embedded = model.encode_image(to_tensor(image[None]))
+        embedded, attention = model.encode_image(pixels, return_attention=True)
         logits = contrastive.similarity(embedded, texts, model.logit_scale)[0]
-        shares = logits.softmax(-1).tolist()
-        rival = max(range(1, len(shares)), key=shares.__getitem__)
-        looked = where_it_looked(maps, {sentences[i]: logits[[i]] for i in (0, rival)})
-    return shares, looked
+    shares = logits.softmax(-1).tolist()
+    rival = max(range(1, len(shares)), key=shares.__getitem__)
+    side = round((attention[0].shape[-1] - 1) ** 0.5)
+    maps = {"attention, whatever is asked": cls_map(rollout(attention), (side, side))[0]}
 
+    def fits(pictures: "Tensor") -> "Tensor":
+        embedded = model.encode_image(pictures)
+        return contrastive.similarity(embedded, texts[[0, rival]], model.logit_scale)
 
-@contextlib.contextmanager
-def recorded(encoder: "nn.Module") -> Iterator[list["Tensor"]]:
-    """While open, calls of the encoder also leave their attention maps in the list."""
-    maps: list[Tensor] = []
-    forward = encoder.forward
-
-    def recording(*inputs: Any) -> "Tensor":
-        tokens, found = forward(*inputs, return_attention=True)
-        maps.extend(found)
-        return tokens
-
-    encoder.forward = recording
-    try:
-        yield maps
-    finally:
-        del encoder.forward  # the class's own shows again
-
-
-def where_it_looked(maps: list["Tensor"], score_of: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
-    """Title -> (gh, gw): attention rollout, then what raised the score (1,) of each sentence."""
-    from minivl.visualize.attention import cls_map, rollout, sentence_relevance
-
-    side = round((maps[0].shape[-1] - 1) ** 0.5)
-    grid = (side, side)
-    drawn = {"attention, whatever is asked": cls_map(rollout([m.detach() for m in maps]), grid)[0]}
-    for sentence, score in score_of.items():
-        drawn[f"for “{sentence}”"] = sentence_relevance(score, maps, grid)[0]
-    return drawn
+    for index, lost in zip((0, rival), occlusion(fits, pixels, (side, side)), strict=True):
+        maps[f"needed for “{sentences[index]}”"] = lost
+    return shares, maps
 
 
 def print_answer(sentences: list[str], shares: list[float]) -> None:

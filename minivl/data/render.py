@@ -30,7 +30,9 @@ class Renderer:
             x, y, w, h = thing.box
             # Two bytes hold the product of two; +127 rounds the division to the nearest value.
             under = canvas[y : y + h, x : x + w].astype(np.uint16)
-            canvas[y : y + h, x : x + w] = colour + (under * (255 - alpha) + 127) // 255
+            mixed = colour + (under * (255 - alpha) + 127) // 255
+            # Colour and photograph are rounded apart: white on white may add up to 256.
+            canvas[y : y + h, x : x + w] = np.minimum(mixed, 255)
         return canvas
 
     def background(self, scene: Scene) -> np.ndarray:

@@ -21,6 +21,15 @@ PLACES = {
 }
 """Place name -> region (x0, x1, y0, y1) as fractions of the picture's sides."""
 
+ALONE = {
+    "left": (0.0, 0.62, 0.0, 1.0),
+    "right": (0.38, 1.0, 0.0, 1.0),
+    "top": (0.0, 1.0, 0.0, 0.62),
+    "bottom": (0.0, 1.0, 0.38, 1.0),
+    "middle": (0.15, 0.85, 0.15, 0.85),
+}
+"""Regions of a thing that has the picture to itself: roomier, so it is drawn larger."""
+
 QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 ACROSS = {"left": "right", "right": "left", "top": "bottom", "bottom": "top", "middle": "middle"}
 """What a place becomes in the mirrored twin."""
@@ -110,9 +119,11 @@ def scene(world: World, seed: int, index: int) -> Scene:
     side = CROP_SIDES[draw.integers(len(CROP_SIDES))]
     crop = (draw.random(), draw.random(), side, bool(draw.random() < 0.5))
     light = draw_light(world.light, draw) if world.light else None
+    sprites, places = choose_sprites_and_places(world, draw)
+    regions = PLACES if len(sprites) > 1 else ALONE
     things = tuple(
-        place_sprite(sprite, place, world.image_size, draw)
-        for sprite, place in zip(*choose_sprites_and_places(world, draw), strict=True)
+        place_sprite(sprite, place, regions[place], world.image_size, draw)
+        for sprite, place in zip(sprites, places, strict=True)
     )
     return Scene(seed, index, world.image_size, photo, photo_place, crop, light, things)
 
@@ -155,10 +166,16 @@ def draw_concepts(world: World, count: int, draw: np.random.Generator) -> list[i
     raise ValueError(f"no {count} concepts of {len(world.sprites)} make an allowed composition")
 
 
-def place_sprite(sprite: Sprite, place: str, image_size: int, draw: np.random.Generator) -> Thing:
+def place_sprite(
+    sprite: Sprite,
+    place: str,
+    region: tuple[float, float, float, float],
+    image_size: int,
+    draw: np.random.Generator,
+) -> Thing:
     """A thing of random size, at a random spot that lies inside its place's region."""
-    x0, x1, y0, y1 = (round(f * image_size) for f in PLACES[place])
-    room = min(x1 - x0, y1 - y0, image_size // 2 + image_size // 12)
+    x0, x1, y0, y1 = (round(f * image_size) for f in region)
+    room = min(x1 - x0, y1 - y0)
     size = "large" if draw.random() < 0.6 else "small"
     longest = room * (LARGE if size == "large" else SMALL) * draw.uniform(0.92, 1.0)
     scale = longest / max(sprite.extent)

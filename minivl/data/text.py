@@ -150,7 +150,7 @@ class WordPiece:
                 raise UserError(f"no piece has the id {index}", f"ids go from 0 to {len(self) - 1}")
             piece = self.vocab[index]
             if piece not in SPECIAL_TOKENS:
-                text += piece[2:] if _continues(piece) else f" {piece}"
+                text += piece[2:] if piece.startswith("##") else f" {piece}"
         text = re.sub(r" (?=[,.;:!?)])|(?<=\() ", "", text)
         return re.sub(r"(?<=\w) ([-'’]) (?=\w)", r"\1", text).strip()
 
@@ -212,7 +212,3 @@ def _is_sign(character: str) -> bool:
     if character.isascii():
         return character.isprintable() and not character.isalnum() and character != " "
     return unicodedata.category(character).startswith("P")
-
-
-def _continues(piece: str) -> bool:
-    return piece.startswith("##") and len(piece) > 2

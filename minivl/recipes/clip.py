@@ -169,9 +169,9 @@ SIZES: dict[str, ClipRecipe] = {
     ),
     "tiny": ClipRecipe(
         size="tiny",
-        data=SceneData(twin_share=0.3, single_share=0.3),
+        data=SceneData(twin_share=0.3, single_share=0.2),
         training=Training(
-            steps=1450,
+            steps=1400,
             batch_size=128,
             lr=1.5e-3,
             warmup_steps=80,

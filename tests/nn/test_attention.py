@@ -123,6 +123,12 @@ def test_a_hidden_key_has_no_weight_and_no_gradient(module, normal, asked):
     torch.testing.assert_close(again, out, **CLOSE)
 
 
+def test_a_hidden_key_has_no_weight_however_badly_the_others_fit():
+    q, k = torch.tensor([[[[1.0]]]]), torch.tensor([[[[-1e6], [-1e6], [9.0]]]])
+    weights = attention_map(q, k, torch.tensor([True, True, False]))
+    assert weights.flatten().tolist() == [0.5, 0.5, 0]
+
+
 @pytest.mark.parametrize("asked", [False, True])
 def test_a_query_that_sees_nothing_gets_zeros_and_no_gradient(module, normal, asked):
     visible = torch.tensor([[True, True], [False, False]])

@@ -42,6 +42,7 @@ def models(drawn, twins):
 
 @given(seed=st.integers(0, 10**6), b=st.integers(1, 3), grid=st.tuples(*[st.integers(1, 6)] * 2))
 @example(seed=0, b=2, grid=(SIDE, SIDE))
+@example(seed=0, b=1, grid=(2, 8))  # as many patches, elsewhere
 @settings(max_examples=20, deadline=None)
 def test_any_picture(models, normal, close, seed, b, grid):
     """Any number of pictures of any size: positions interpolated, but for the size built for."""
