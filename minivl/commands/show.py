@@ -148,7 +148,7 @@ def ask(
 
     from minivl.data.examples import to_tensor
     from minivl.objectives import contrastive
-    from minivl.visualize.attention import cls_map, rollout
+    from minivl.visualize.attention import pooled_map, rollout
     from minivl.visualize.occlusion import occlusion
 
     words = source.text.batch(sentences, max_length=source.data.max_length)
@@ -160,7 +160,11 @@ def ask(
     shares = logits.softmax(-1).tolist()
     rival = max(range(1, len(shares)), key=shares.__getitem__)
     side = round((attention[0].shape[-1] - 1) ** 0.5)
-    maps = {"attention, whatever is asked": cls_map(rollout(attention), (side, side))[0]}
+    maps = {
+        "attention, whatever is asked": pooled_map(
+            rollout(attention), (side, side), model.image_pool
+        )[0]
+    }
 
     def fits(pictures: "Tensor") -> "Tensor":
         embedded = model.encode_image(pictures)

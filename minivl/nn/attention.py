@@ -84,4 +84,4 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
         return attention(q, k, v, visible)
     with torch.autocast("cpu", enabled=False):
-        return attention(q.float(), k.float(), v.float(), visible)
+        return attention(q.float(), k.float(), v.float(), visible).to(q.dtype)

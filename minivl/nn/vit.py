@@ -78,7 +78,8 @@ class ConvStem(nn.Module):
     """A few convolutions in place of the projection (Xiao et al. 2021, arXiv 2106.14881).
 
     Each halving of the picture is one 3x3 convolution of stride 2 followed by one of stride 1, but
-    for the first; channels double up to the width. Batch norm and ReLU as in the paper.
+    for the first; channels double up to the width. Batch norm and ReLU as in the paper:
+    with several processes on CPUs, or micro-batches, each norm sees its own part of the batch only.
     """
 
     def __init__(self, patch_size: int, width: int):

@@ -8,7 +8,9 @@ from minivl.data.examples import SceneSource, to_tensor
 from minivl.evaluation.embed import embed_images, embed_texts
 from minivl.evaluation.pools import Pool, retrieval_pool
 from minivl.evaluation.retrieval import relevance
+from minivl.objectives import contrastive
 from minivl.visualize import attention, retrieved, scenes, similarity
+from minivl.visualize.occlusion import occlusion
 
 if TYPE_CHECKING:
     from minivl.models.clip import Clip
@@ -40,30 +42,24 @@ def contrastive_figures(
 def attention_picture(
     model: "Clip", source: SceneSource, pool: Pool, device: torch.device
 ) -> scenes.Picture:
-    """Rollout of one picture's attention, and what its patches mean to each of two sentences."""
+    """Rollout of one picture's attention, and what each of some sentences needs of the picture."""
     number = next(i for i, scene in enumerate(pool.scenes) if len(scene.things) == 2)
     picture = pool.images[number]
+    sentences = [pool.captions[number], *_one_by_one(pool.captions[number])]
     pixels = to_tensor(picture[None]).to(device)
     grid = tuple(side // model.image_encoder.patch_size for side in pixels.shape[-2:])
-    maps_by_title = {
-        "all blocks (rollout)": attention.cls_map(
-            attention.rollout(model.encode_image(pixels, return_attention=True)[1]), grid
-        )[0]
+    attended = attention.rollout(model.encode_image(pixels, return_attention=True)[1])
+    words = embed_texts(model, source.text, sentences, device)
+
+    def fits(pictures: torch.Tensor) -> torch.Tensor:
+        return contrastive.similarity(model.encode_image(pictures), words, model.logit_scale)
+
+    maps = {
+        "attention, whatever is asked": attention.pooled_map(attended, grid, model.image_pool)[0]
     }
-    for sentence in [pool.captions[number], *_one_by_one(pool.captions[number])]:
-        words = embed_texts(model, source.text, [sentence], device)[0]
-        maps_by_title[f"“{sentence}”"] = sentence_map(model, pixels, words, grid)
-    return attention.attention_figure(picture, maps_by_title, columns=4)
-
-
-def sentence_map(
-    model: "Clip", pixels: torch.Tensor, words: torch.Tensor, grid: tuple[int, int]
-) -> torch.Tensor:
-    """Relevance (gh, gw) of each patch of one picture (1, 3, h, w) to a sentence (d,)."""
-    with torch.enable_grad():
-        embedded, maps = model.encode_image(pixels, return_attention=True)
-        score = torch.nn.functional.normalize(embedded, dim=-1) @ words
-        return attention.sentence_relevance(score, maps, grid)[0]
+    for sentence, lost in zip(sentences, occlusion(fits, pixels, grid), strict=True):
+        maps[f"needed for “{sentence}”"] = lost
+    return attention.attention_figure(picture, maps, columns=4)
 
 
 def _one_by_one(caption: str) -> list[str]:

@@ -92,6 +92,9 @@ def begin(stage: Stage, run: Run, going_on_from: Path | None) -> Session:
 
 
 def _wrapped(model: nn.Module, stage: Stage, device: torch.device, streams: int) -> nn.Module:
+    if distributed.world_size() > 1 and device.type == "cuda":
+        # Batch norm sees the joint batch, as one process would; torch has no such form on a CPU.
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
     wanted = stage.training.compile
     if wanted or (wanted is None and device.type == "cuda"):
         model.compile()

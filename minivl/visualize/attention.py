@@ -65,6 +65,12 @@ def cls_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     return rearrange(tokens[:, 0, 1:], "b (gh gw) -> b gh gw", gh=grid[0], gw=grid[1])
 
 
+def pooled_map(tokens: Tensor, grid: tuple[int, int], pool: str) -> Tensor:
+    """As `cls_map`, for what the model reads: the class token ("cls") or all patches ("mean")."""
+    read = tokens[:, :1] if pool == "cls" else tokens[:, 1:].mean(dim=1, keepdim=True)
+    return cls_map(read, grid)
+
+
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bicubic enlargement without the overshoot below zero. (b, gh, gw) -> (b, h, w)."""
     large = torch.nn.functional.interpolate(

@@ -143,6 +143,22 @@ def test_a_query_that_sees_nothing_gets_zeros_and_no_gradient(module, normal, as
         assert (gradient[1] == 0).all() and (gradient[0] != 0).all()
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_bfloat16_is_the_same_up_to_its_rounding(drawn, normal, autocast):
+    module, x = drawn(Attention(8, 2)).float(), normal(0, 2, 5, 8).float()
+    visible = torch.tensor([[True] * 5, [True, True, False, False, False]])
+    exact = module(x, None, visible)
+    if not autocast:
+        module, x = module.bfloat16(), x.bfloat16()
+    x.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        out = module(x, None, visible)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), exact, rtol=0.05, atol=0.05)
+    out.float().square().sum().backward()
+    assert x.grad.isfinite().all()
+
+
 def test_without_context_a_sequence_looks_at_itself(drawn, normal):
     module, x = drawn(Attention(6, 2)), normal(0, 2, 4, 6)
     torch.testing.assert_close(module(x), module(x, x), rtol=0, atol=0)

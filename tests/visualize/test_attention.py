@@ -8,6 +8,7 @@ from minivl.visualize.attention import (
     attention_figure,
     cls_map,
     lit,
+    pooled_map,
     relevance,
     rollout,
     sentence_relevance,
@@ -180,3 +181,10 @@ def test_the_figure_shows_picture_maps_and_sentence(pictures, texts, check_legib
     many = attention_figure(image, {f"head {i}": spike for i in range(6)}, columns=3)
     check_legible(many)
     assert len({round(axes.get_position().y0, 3) for axes in many.axes}) == 3
+
+
+def test_pooled_map_reads_the_row_that_the_model_reads():
+    tokens = torch.arange(25.0).reshape(1, 5, 5)
+    grid = (2, 2)
+    assert pooled_map(tokens, grid, "cls").tolist() == [[[1.0, 2.0], [3.0, 4.0]]]
+    assert pooled_map(tokens, grid, "mean").tolist() == [[[13.5, 14.5], [15.5, 16.5]]]
