@@ -25,7 +25,7 @@ train: setup
 	$(RUN) minivl train clip --size tiny $(ARGS)
 
 test: setup
-	$(RUN) pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lab: setup
 	$(RUN) jupyterlab --notebook-dir=$(if $(wildcard notebooks),notebooks,.) $(ARGS)

@@ -27,7 +27,7 @@ Recipes
 Sizes: the same code, other numbers
   test    seconds; everything runs, nothing is learned
   tiny    minutes on two CPU cores (the default)
-  small   about an hour on one GPU
+  small   an estimated hour on one GPU
   base    the paper's model and schedule
 
 Examples
@@ -87,10 +87,10 @@ def train(stages: list[Stage], run: Run, *, resume: bool) -> int:
         except UserError:
             raise  # the folder may be another run's
         except BaseException:
-            write_environment(run)
+            write_environment(run, stages[-1].training.device)
             raise
     if distributed.is_main():
-        write_environment(run)
+        write_environment(run, stages[-1].training.device)
         print_results(run)
     return 0
 
@@ -147,17 +147,18 @@ def forgotten_if_nothing_was_done(run: Run) -> Iterator[None]:
         raise
 
 
-def write_environment(run: Run) -> None:
+def write_environment(run: Run, asked_device: str) -> None:
     """environment.json: the command and what the numbers depend on, for the report."""
     import platform
 
     import torch
 
+    from minivl.training import distributed
     from minivl.training.device import choose_device
 
-    if not run.config_file.exists():
+    if not run.config_file.exists() or not distributed.is_main():
         return
-    device = choose_device()
+    device = choose_device(asked_device)
     record = {
         "command": run.command,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,

@@ -1,7 +1,7 @@
 """CLIP (Radford et al. 2021, arXiv 2103.00020): two encoders that meet in one space.
 
 tiny    3 minutes on two CPU cores: names drawings of 48 things and says where they stand
-small   about an hour on one modest GPU: every concept, one to four things, all five captions
+small   an estimated hour on one modest GPU: every concept, one to four things, all five captions
 base    ViT-B/16 and the paper's text tower, batch and schedule; many GPUs through torchrun
 """
 
@@ -151,7 +151,7 @@ def without(numbers: ImageEncoder | TextEncoder, name: str) -> dict:
 NOTES = {
     "test": (),
     "tiny": ("about 3 minutes on two CPU cores, 0.5 GB of memory",),
-    "small": ("about an hour on one GPU of 16 GB",),
+    "small": ("an estimated hour on one GPU of 16 GB (not measured)",),
     "base": ("the paper's 390,625 steps of 32,768 pairs: days on many GPUs",),
 }
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from minivl.data.examples import SceneSource, to_tensor
+from minivl.evaluation.contrastive import Judge
 from minivl.evaluation.embed import embed_images, embed_texts
 from minivl.evaluation.pools import Pool, retrieval_pool
 from minivl.evaluation.retrieval import relevance
@@ -23,9 +24,11 @@ def contrastive_figures(
     model: "Clip", source: SceneSource, device: torch.device
 ) -> dict[str, scenes.Picture]:
     """Figures by file name, on drawings of the artist that training never saw."""
-    pool = retrieval_pool(source, "twemoji", POOL)
+    judge = Judge(model, source, device)
+    pool = retrieval_pool(source, "twemoji", judge.sayable("twemoji", POOL))
+    longest = source.data.max_length
     image = embed_images(model, pool.images, device)
-    text = embed_texts(model, source.text, pool.captions, device)
+    text = embed_texts(model, source.text, pool.captions, device, max_length=longest)
     cosines = (image @ text.T).cpu().numpy()
     few = slice(0, SHOWN)
     asked = (cosines, pool.images, pool.captions, relevance(pool.captions, pool.captions))
@@ -43,13 +46,14 @@ def attention_picture(
     model: "Clip", source: SceneSource, pool: Pool, device: torch.device
 ) -> scenes.Picture:
     """Rollout of one picture's attention, and what each of some sentences needs of the picture."""
-    number = next(i for i, scene in enumerate(pool.scenes) if len(scene.things) == 2)
+    number = next((i for i, scene in enumerate(pool.scenes) if len(scene.things) == 2), 0)
     picture = pool.images[number]
     sentences = [pool.captions[number], *_one_by_one(pool.captions[number])]
     pixels = to_tensor(picture[None]).to(device)
     grid = tuple(side // model.image_encoder.patch_size for side in pixels.shape[-2:])
     attended = attention.rollout(model.encode_image(pixels, return_attention=True)[1])
-    words = embed_texts(model, source.text, sentences, device)
+    longest = source.data.max_length
+    words = embed_texts(model, source.text, sentences, device, max_length=longest)
 
     def fits(pictures: torch.Tensor) -> torch.Tensor:
         return contrastive.similarity(model.encode_image(pictures), words, model.logit_scale)
