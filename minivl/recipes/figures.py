@@ -63,7 +63,7 @@ def attention_picture(
     }
     for sentence, lost in zip(sentences, occlusion(fits, pixels, grid), strict=True):
         maps[f"needed for “{sentence}”"] = lost
-    return attention.attention_figure(picture, maps, columns=4)
+    return attention.attention_figure(picture, maps, columns=len(maps) + 1)
 
 
 def _one_by_one(caption: str) -> list[str]:
