@@ -45,6 +45,14 @@ def test_embeddings_are_projections_of_one_state_each_not_normalised(model, batc
         assert (embedding.norm(dim=1) - 1).abs().min() > 1e-3
 
 
+def test_a_picture_may_be_its_mean_patch(drawn, batch):
+    image_encoder = ViT(**PICTURES)
+    model = drawn(Clip(image_encoder, Bert(**WORDS), embed_dim=5, image_pool="mean"))
+    patches = model.image_encoder(batch["image"])[:, 1:]
+    expected = sum(patches.unbind(1)) / 4 @ model.image_proj.weight.T
+    torch.testing.assert_close(model.encode_image(batch["image"]), expected, **CLOSE)
+
+
 def test_padding_does_not_reach_a_text(model, batch):
     ids, mask = batch["input_ids"], batch["attention_mask"]
     text = model.encode_text(ids, mask)

@@ -46,8 +46,9 @@ def test_padding_changes_nothing_and_gets_no_gradient(drawn, norm):
     assert (model.word_embed.weight.grad[[2, 3, 7, 9]] != 0).all()
 
 
-def test_asking_for_the_weights_changes_nothing(drawn):
-    model = drawn(Bert(**SMALL))
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_asking_for_the_weights_changes_nothing(drawn, norm):
+    model = drawn(Bert(**SMALL, norm=norm))
     mask = torch.tensor([[True] * 4, [True] * 3 + [False]])
     states, maps = model(IDS, mask, return_attention=True)
     torch.testing.assert_close(states, model(IDS, mask), **CLOSE)
