@@ -3,6 +3,8 @@
 The exit codes are part of the command line's contract (see `minivl --help`).
 """
 
+from typing import Any
+
 
 class MinivlError(Exception):
     """An error with one line that says what happened and one line that says what to do."""
@@ -40,3 +42,12 @@ class DivergedError(MinivlError):
     """A loss or a gradient that is no longer a finite number."""
 
     exit_code = 5
+
+
+def require_field(settings: Any, name: str, holds: bool, expected: str) -> None:
+    """Raise UserError, naming the field, its value and its flag, unless it holds."""
+    if not holds:
+        flag = name.replace("_", "-")
+        raise UserError(
+            f"{name} is {getattr(settings, name)}", f"give --{flag} (or {name}) {expected}"
+        )

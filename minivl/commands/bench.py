@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minivl.commands.parser import Parser
-from minivl.commands.runs import SIZES, check_model, recipe_class, settings
+from minivl.commands.runs import SIZES, check_fields, check_model, recipe_class, settings
 from minivl.errors import UserError
 from minivl.training.run import Run
 
@@ -61,7 +61,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     if chosen.batch_size:
         recipe = replace(recipe, training=replace(recipe.training, batch_size=chosen.batch_size))
     stage = recipe.stages(0)[0]
-    stage.training.check()
+    check_fields(recipe)
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         with contextlib.redirect_stdout(nowhere):
             session = begin(stage, Run(folder, settings(chosen.recipe, recipe, 0)), None)

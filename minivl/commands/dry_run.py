@@ -6,7 +6,7 @@ from typing import Any
 
 from minivl.commands import estimate
 from minivl.commands.estimate import human
-from minivl.commands.runs import check_model
+from minivl.commands.runs import check_model, check_streams
 from minivl.commands.train import check_folder
 from minivl.errors import UserError
 from minivl.training.recipe import Stage
@@ -39,6 +39,7 @@ def describe(stage: Stage) -> int:
     """Print one stage; returns the bytes that its checkpoints take."""
     training = stage.training
     model = check_model(stage)
+    check_streams(stage)
     parts = estimate.parameters_by_part(model)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"\nstage {stage.name}")

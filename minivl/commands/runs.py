@@ -1,5 +1,6 @@
 """From a recipe's name, or a run's folder, to stages and trained models."""
 
+import dataclasses
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,9 +94,34 @@ def load_model(stage: Stage, run: Run, device: "torch.device") -> tuple[Any, Pat
     return model.to(device).eval(), path
 
 
+def check_fields(settings: Any) -> None:
+    """Call `check()` of every dataclass in the recipe that has one; they raise UserError."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            check_fields(value)
+    if hasattr(settings, "check"):
+        settings.check()
+
+
+def check_streams(stage: Stage) -> None:
+    """Read two samples of every stream: what cannot be drawn shows before the run begins."""
+    from minivl.data.stream import CorruptSample
+
+    for stream in stage.build_streams():
+        try:
+            stream.examples.collate([stream.examples[0], stream.examples[1]])
+        except CorruptSample:
+            continue  # one bad sample is no bad setting: training counts and replaces it
+        except (ValueError, IndexError, KeyError, TypeError, ArithmeticError) as error:
+            raise UserError(
+                f"stream {stream.name} gives no samples: {type(error).__name__}: {error}",
+                "check the fields under data",
+            ) from error
+
+
 def check_model(stage: Stage) -> Any:
     """The stage's model without its random numbers: wrong fields show at once, at any size."""
-    stage.training.check()
     try:
         with _without_random_numbers():
             return stage.build_model()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from minivl.commands.parser import did_you_mean
-from minivl.commands.runs import check_model, recipe_class, settings
+from minivl.commands.runs import check_fields, check_model, check_streams, recipe_class, settings
 from minivl.errors import ResourceError, UserError
 from minivl.recipes import RECIPES
 from minivl.training.recipe import Stage
@@ -60,6 +60,7 @@ def main(arguments: list[str]) -> int:
     from minivl.commands.fields import parse
 
     options, recipe = parse(name, rest)
+    check_fields(recipe)
     folder = options.out or default_folder(name, getattr(recipe, "size", "tiny"), options.resume)
     run = Run(
         folder,
@@ -81,6 +82,7 @@ def train(stages: list[Stage], run: Run, *, resume: bool) -> int:
     check_folder(run.folder)
     for stage in stages:
         check_model(stage)
+        check_streams(stage)
     with forgotten_if_nothing_was_done(run):
         try:
             engine.train(stages, run, resume=resume)

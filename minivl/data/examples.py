@@ -13,7 +13,8 @@ from minivl.data.pack import Pack
 from minivl.data.render import Renderer, sprite_of
 from minivl.data.scenes import Scene, World, scene
 from minivl.data.splits import Splits
-from minivl.data.text import WordPiece
+from minivl.data.text import WordPiece, pad_batch
+from minivl.errors import require_field
 
 Split = Literal["train", "validation", "twemoji", "compositions"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "twemoji", "compositions")
@@ -44,6 +45,17 @@ class SceneData:
     """Only the word pieces that captions can hold, or all 30,522 of bert-base-uncased."""
     max_length: int = 32
     """Longest caption in word pieces, with [CLS] and [SEP]."""
+
+    def check(self) -> None:
+        """Refuse numbers that no scene can be drawn from (UserError)."""
+        fewest, most = self.objects
+        require_field(self, "image_size", self.image_size >= 16, "16 or more")
+        require_field(self, "objects", 1 <= fewest <= most <= 4, "two numbers from 1 to 4")
+        for name in ("single_share", "twin_share"):
+            require_field(self, name, 0 <= getattr(self, name) <= 1, "a share from 0 to 1")
+        require_field(self, "light", 0 <= self.light <= 2, "a number from 0 to 2")
+        require_field(self, "captions", bool(self.captions), "at least one kind")
+        require_field(self, "max_length", self.max_length >= 3, "3 or more")
 
 
 def world(
@@ -168,16 +180,11 @@ def collate(examples: list[dict]) -> dict:
 
     image (b, 3, h, w) float32 in [-1, 1]; input_ids (b, t) int64; attention_mask (b, t) bool.
     """
-    import torch
-
-    ids = [example["input_ids"] for example in examples]
-    input_ids = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.int64)
-    for row, tokens in zip(input_ids, ids, strict=True):
-        row[: len(tokens)] = torch.tensor(tokens)
+    input_ids, attention_mask = pad_batch([example["input_ids"] for example in examples])
     return {
         "image": to_tensor(np.stack([example["image"] for example in examples])),
         "input_ids": input_ids,
-        "attention_mask": input_ids != 0,
+        "attention_mask": attention_mask,
     }
 
 
