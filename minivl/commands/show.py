@@ -156,7 +156,7 @@ def ask(
     with torch.no_grad():
         texts = model.encode_text(words["input_ids"], words["attention_mask"])
         embedded, attention = model.encode_image(pixels, return_attention=True)
-        logits = contrastive.similarity(embedded, texts, model.logit_scale)[0]
+        logits = contrastive.similarity_logits(embedded, texts, model.logit_scale)[0]
     shares = logits.softmax(-1).tolist()
     rival = max(range(1, len(shares)), key=shares.__getitem__)
     side = round((attention[0].shape[-1] - 1) ** 0.5)
@@ -168,7 +168,7 @@ def ask(
 
     def fits(pictures: "Tensor") -> "Tensor":
         embedded = model.encode_image(pictures)
-        return contrastive.similarity(embedded, texts[[0, rival]], model.logit_scale)
+        return contrastive.similarity_logits(embedded, texts[[0, rival]], model.logit_scale)
 
     for index, lost in zip((0, rival), occlusion(fits, pixels, (side, side)), strict=True):
         maps[f"needed for “{sentences[index]}”"] = lost

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -126,17 +126,16 @@ class WordPiece:
         if isinstance(texts, str):
             raise UserError("batch() got one text, not several", "put it in a list")
         rows = [self.encode(text, max_length) for text in texts]
-        longest = max(map(len, rows), default=0)
-        width = longest if pad_to is None else pad_to
-        if longest > width:
+        input_ids, attention_mask = pad_batch(rows, self.pad_id)
+        longest = input_ids.shape[1]
+        room = 0 if pad_to is None else pad_to - longest
+        if room < 0:
             raise UserError(
                 f"a text of {longest} pieces does not fit pad_to={pad_to}", "set max_length as well"
             )
-        padded = [row + [self.pad_id] * (width - len(row)) for row in rows]
-        lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
         return {
-            "input_ids": torch.tensor(padded, dtype=torch.int64).reshape(len(rows), width),
-            "attention_mask": torch.arange(width) < lengths[:, None],
+            "input_ids": torch.nn.functional.pad(input_ids, (0, room), value=self.pad_id),
+            "attention_mask": torch.nn.functional.pad(attention_mask, (0, room)),
         }
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -155,20 +154,40 @@ class WordPiece:
         return re.sub(r"(?<=\w) ([-'’]) (?=\w)", r"\1", text).strip()
 
     def _pieces(self, word: str) -> list[str]:
-        """Greedy: at each position the longest piece that the vocabulary knows."""
-        if len(word) > LONGEST_WORD:
-            return ["[UNK]"]
-        pieces: list[str] = []
-        start = 0
-        while start < len(word):
-            prefix = "##" if start else ""
-            ends = range(len(word), start, -1)
-            end = next((end for end in ends if prefix + word[start:end] in self._ids), None)
-            if end is None:
-                return ["[UNK]"]  # no half words: one part unknown makes the word unknown
-            pieces.append(prefix + word[start:end])
-            start = end
-        return pieces
+        return ["[UNK]"] if len(word) > LONGEST_WORD else word_pieces(word, self._ids)
+
+
+def word_pieces(word: str, vocab: Container[str], unknown: str = "[UNK]") -> list[str]:
+    """Cut a word from the left into the longest pieces of the vocabulary.
+
+    A piece inside a word is written with ## before it. A word with a part that no piece covers is
+    unknown as a whole. Wu et al. 2016, section 4.1, as BERT does it.
+    """
+    pieces: list[str] = []
+    start = 0
+    while start < len(word):
+        mark = "##" if start else ""
+        ends = range(len(word), start, -1)
+        end = next((end for end in ends if mark + word[start:end] in vocab), None)
+        if end is None:
+            return [unknown]
+        pieces.append(mark + word[start:end])
+        start = end
+    return pieces
+
+
+def pad_batch(rows: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of ids as one rectangle: short rows are filled up behind.
+
+    -> input_ids (rows, longest) int64; attention_mask (rows, longest) bool, True = a real token.
+    """
+    import torch
+
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    longest = max(map(len, rows), default=0)
+    padded = [[*row, *[pad_id] * (longest - len(row))] for row in rows]
+    input_ids = torch.tensor(padded, dtype=torch.int64).reshape(len(rows), longest)
+    return input_ids, torch.arange(longest) < lengths[:, None]
 
 
 def words(text: str) -> Iterator[str]:

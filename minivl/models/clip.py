@@ -1,13 +1,21 @@
 """CLIP (Radford et al. 2021, arXiv 2103.00020): two towers, one space, one loss."""
 
-from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from minivl.nn.transformer import Activation, Transformer, init_transformer
 from minivl.objectives import contrastive
+
+
+class Gather(Protocol):
+    """What the engine gives a model that is to contrast with the rows of all processes."""
+
+    rank: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (n, d) -> (world*n, d) in order of rank, with gradient."""
 
 
 class TextTower(nn.Module):
@@ -76,7 +84,7 @@ class Clip(nn.Module):
         self.image_proj = nn.Linear(image_encoder.width, embed_dim, bias=False)
         self.text_proj = nn.Linear(text_encoder.width, embed_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(contrastive.LOGIT_SCALE_START))
-        self.gather: Callable[[Tensor], Tensor] = contrastive.no_gather
+        self.gather: Gather | None = None
         for projection in (self.image_proj, self.text_proj):
             nn.init.normal_(projection.weight, std=projection.in_features**-0.5)
 
@@ -107,13 +115,18 @@ class Clip(nn.Module):
         """{"contrastive": scalar} for a batch of image, input_ids and attention_mask."""
         image = _wide(self.encode_image(batch["image"]))
         text = _wide(self.encode_text(batch["input_ids"], batch["attention_mask"]))
-        offset = getattr(self.gather, "offset", lambda n: 0)(len(image))
         # Temperature and softmax in float32 or better: bf16 has 8 bits for a scale of 100.
         with torch.autocast(image.device.type, enabled=False):
-            loss = contrastive.info_nce(
-                image, text, self.logit_scale, gather=self.gather, offset=offset
-            )
-        return {"contrastive": loss}
+            return {"contrastive": self.contrast(image, text)}
+
+    def contrast(self, image: Tensor, text: Tensor) -> Tensor:
+        """image, text (b, embed_dim) -> the loss; over the rows of all processes if there are."""
+        if self.gather is None:
+            logits = contrastive.similarity_logits(image, text, self.logit_scale)
+            return contrastive.info_nce(logits)
+        return contrastive.global_info_nce(
+            image, text, self.gather(image), self.gather(text), self.gather.rank, self.logit_scale
+        )
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The losses, so that DDP and torch.compile wrap what training computes."""

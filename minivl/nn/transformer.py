@@ -15,6 +15,8 @@ from minivl.nn.attention import Attention
 
 Norm = Literal["pre", "post"]
 Activation = Literal["gelu", "quick_gelu"]
+Layer = Callable[[Tensor], Tensor]
+"""(b, t, width) -> (b, t, width)."""
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -37,6 +39,24 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (b, t, width) -> (b, t, width)."""
         return self.fc2(self.activation(self.fc1(x)))
+
+
+def pre_norm_block(x: Tensor, attention: Layer, mlp: Layer, norm1: Layer, norm2: Layer) -> Tensor:
+    """y = x + attention(norm1(x)), then y + mlp(norm2(y)): the norms stay off the highway.
+
+    x (b, t, width) -> (b, t, width). Dosovitskiy et al. 2020, equations 2 and 3.
+    """
+    y = x + attention(norm1(x))
+    return y + mlp(norm2(y))
+
+
+def post_norm_block(x: Tensor, attention: Layer, mlp: Layer, norm1: Layer, norm2: Layer) -> Tensor:
+    """y = norm1(x + attention(x)), then norm2(y + mlp(y)): the original order, and BERT's.
+
+    x (b, t, width) -> (b, t, width). Vaswani et al. 2017, section 3.1.
+    """
+    y = norm1(x + attention(x))
+    return norm2(y + mlp(y))
 
 
 class Block(nn.Module):
@@ -65,13 +85,20 @@ class Block(nn.Module):
         self, x: Tensor, visible: Tensor | None = None, return_attention: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
         """x (b, t, width) -> (b, t, width); with return_attention also the weights (b, h, t, t)."""
-        pre = self.norm == "pre"
-        seen = self.attention(self.norm1(x) if pre else x, None, visible, return_attention)
-        seen, weights = seen if return_attention else (seen, None)
-        x = x + self.dropout(seen)
-        x = x if pre else self.norm1(x)
-        x = x + self.dropout(self.mlp(self.norm2(x) if pre else x))
-        x = x if pre else self.norm2(x)
+        weights = None
+
+        def look(tokens: Tensor) -> Tensor:
+            nonlocal weights
+            seen = self.attention(tokens, None, visible, return_attention)
+            if return_attention:
+                seen, weights = seen
+            return self.dropout(seen)
+
+        def think(tokens: Tensor) -> Tensor:
+            return self.dropout(self.mlp(tokens))
+
+        block = pre_norm_block if self.norm == "pre" else post_norm_block
+        x = block(x, look, think, self.norm1, self.norm2)
         return (x, weights) if return_attention else x
 
 

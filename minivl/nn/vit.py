@@ -14,33 +14,43 @@ from torch import Tensor, nn
 from minivl.nn.transformer import Activation, Transformer, init_transformer
 
 
+def patch_grid(image: Tensor, patch_size: int) -> tuple[int, int]:
+    """Rows and columns of patches in image (b, c, h, w). ValueError if they leave a rest."""
+    height, width = image.shape[-2:]
+    if height % patch_size or width % patch_size:
+        raise ValueError(
+            f"picture of {height} x {width} pixels does not divide into patches of "
+            f"{patch_size}: resize it to a multiple"
+        )
+    return height // patch_size, width // patch_size
+
+
 def patchify(image: Tensor, patch_size: int) -> Tensor:
     """Cut pictures into square patches, row by row, each a vector of channel, row, column.
 
-    image (b, c, gh*p, gw*p) -> (b, gh*gw, c*p*p). Section 3.1.
+    image (b, c, gh*p, gw*p) -> (b, gh*gw, c*p*p). Section 3.1. ValueError if p leaves a rest.
     """
-    return rearrange(
-        image, "b c (gh p1) (gw p2) -> b (gh gw) (c p1 p2)", p1=patch_size, p2=patch_size
-    )
+    gh, gw = patch_grid(image, patch_size)
+    return rearrange(image, "b c (gh p) (gw q) -> b (gh gw) (c p q)", gh=gh, gw=gw)
 
 
-def interpolate_positions(pos_embed: Tensor, grid: tuple[int, int], offset: float = 0.0) -> Tensor:
+def interpolate_positions(positions: Tensor, grid: tuple[int, int], offset: float = 0.0) -> Tensor:
     """Positions of a square grid stretched to another grid; the class token's stays.
 
-    pos_embed (1, 1+g*g, width) -> (1, 1+gh*gw, width), bicubic (section 3.2). DINO's published
+    positions (1, 1+g*g, width) -> (1, 1+gh*gw, width), bicubic (section 3.2). DINO's published
     weights expect offset=0.1, which its code added to the size before taking the ratio.
     """
-    side = round((pos_embed.shape[1] - 1) ** 0.5)
+    side = round((positions.shape[1] - 1) ** 0.5)
     if grid == (side, side):
-        return pos_embed
-    cls_position, patches = pos_embed[:, :1], pos_embed[:, 1:]
-    patches = rearrange(patches, "1 (g1 g2) w -> 1 w g1 g2", g1=side)
+        return positions
+    cls_position, cells = positions[:, :1], positions[:, 1:]
+    cells = rearrange(cells, "1 (g1 g2) w -> 1 w g1 g2", g1=side)
     if offset:
         scale = [(g + offset) / side for g in grid]
-        patches = F.interpolate(patches, scale_factor=scale, mode="bicubic")
+        cells = F.interpolate(cells, scale_factor=scale, mode="bicubic")
     else:
-        patches = F.interpolate(patches, size=grid, mode="bicubic")
-    return torch.cat([cls_position, rearrange(patches, "1 w gh gw -> 1 (gh gw) w")], dim=1)
+        cells = F.interpolate(cells, size=grid, mode="bicubic")
+    return torch.cat([cls_position, rearrange(cells, "1 w gh gw -> 1 (gh gw) w")], dim=1)
 
 
 def sincos_positions(
@@ -152,13 +162,7 @@ class ViT(nn.Module):
 
     def tokens(self, image: Tensor) -> Tensor:
         """image (b, 3, h, w) -> class token and patches with their positions (b, 1+n, width)."""
-        height, width = image.shape[-2:]
-        if height % self.patch_size or width % self.patch_size:
-            raise ValueError(
-                f"picture of {height} x {width} pixels does not divide into patches of "
-                f"{self.patch_size}: resize it to a multiple"
-            )
-        grid = (height // self.patch_size, width // self.patch_size)
+        grid = patch_grid(image, self.patch_size)
         patches = self.patch_embed(image)
         cls_token = self.cls_token.expand(len(image), -1, -1)
         positions = interpolate_positions(self.pos_embed, grid, self.position_offset)

@@ -5,7 +5,6 @@ picture. Letters: n pictures, m sentences, d width of the shared space.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -18,36 +17,41 @@ LOGIT_SCALE_RANGE = (0.0, math.log(100.0))
 """The scale exp(logit_scale) stays between 1 and 100; section 2.5 for the upper bound."""
 
 
-def similarity(a: Tensor, b: Tensor, logit_scale: Tensor) -> Tensor:
-    """Cosines times exp(logit_scale), the inverse temperature; figure 3.
+def similarity_logits(image: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
+    """Cosines of pictures and sentences times exp(logit_scale), the inverse temperature; figure 3.
 
-    a (n, d), b (m, d), logit_scale () -> (n, m).
+    image (n, d), text (m, d), logit_scale () -> (n, m): a row for each picture.
     """
-    return logit_scale.exp() * F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+    cosines = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
+    return logit_scale.exp() * cosines
 
 
-def no_gather(x: Tensor) -> Tensor:
-    """One process: its batch is the whole batch."""
-    return x
-
-
-def info_nce(
-    image: Tensor,
-    text: Tensor,
-    logit_scale: Tensor,
-    *,
-    gather: Callable[[Tensor], Tensor] = no_gather,
-    offset: int = 0,
-) -> Tensor:
+def info_nce(logits: Tensor) -> Tensor:
     """Mean cross-entropy of picture -> sentence and sentence -> picture; figure 3.
 
-    image, text (n, d): row i of both belong together. Across processes `gather` joins the rows of
-    all, (world*n, d), with gradient, and own row i is row offset + i of the joint batch: the
-    *global* loss. Without it each process contrasts its own rows only: the *local* loss.
+    logits (n, n): row i and column i belong together. -> scalar.
     """
-    target = torch.arange(len(image), device=image.device) + offset
-    image_to_text = similarity(image, gather(text), logit_scale)
-    text_to_image = similarity(text, gather(image), logit_scale)
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def global_info_nce(
+    image: Tensor,
+    text: Tensor,
+    all_image: Tensor,
+    all_text: Tensor,
+    rank: int,
+    logit_scale: Tensor,
+) -> Tensor:
+    """Own rows against the rows of all processes: FLAVA's *global* loss (section 3.1).
+
+    image, text (n, d) of this process; all_image, all_text (world*n, d) in order of rank, so that
+    own row i is row rank*n + i of all. -> scalar; its mean over the processes is the `info_nce` of
+    the joint batch.
+    """
+    target = torch.arange(len(image), device=image.device) + rank * len(image)
+    image_to_text = similarity_logits(image, all_text, logit_scale)
+    text_to_image = similarity_logits(text, all_image, logit_scale)
     return (F.cross_entropy(image_to_text, target) + F.cross_entropy(text_to_image, target)) / 2
 
 

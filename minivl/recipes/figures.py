@@ -56,7 +56,7 @@ def attention_picture(
     words = embed_texts(model, source.text, sentences, device, max_length=longest)
 
     def fits(pictures: torch.Tensor) -> torch.Tensor:
-        return contrastive.similarity(model.encode_image(pictures), words, model.logit_scale)
+        return contrastive.similarity_logits(model.encode_image(pictures), words, model.logit_scale)
 
     maps = {
         "attention, whatever is asked": attention.pooled_map(attended, grid, model.image_pool)[0]

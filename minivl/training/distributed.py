@@ -71,13 +71,23 @@ class GatherRows(torch.autograd.Function):
         return gradient.chunk(world_size())[rank()]
 
 
+def gather_with_grad(x: Tensor) -> Tensor:
+    """The rows of all processes in order of rank; each row's gradient finds its way home.
+
+    x (n, d), the same shape on each process -> (world*n, d). What reaches a row is the sum over
+    the processes, each of which used it. One process: x itself.
+    """
+    return GatherRows.apply(x) if world_size() > 1 else x
+
+
 class Gather:
-    """What models are given to contrast with the rows of all processes."""
+    """`gather_with_grad` and the own rank: what a model needs to contrast with all processes."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process."""
+        return rank()
 
     def __call__(self, x: Tensor) -> Tensor:
         """x (n, d) -> (world*n, d), with gradient."""
-        return GatherRows.apply(x) if world_size() > 1 else x
-
-    def offset(self, rows: int) -> int:
-        """Where the own rows start in the joint batch; every process holds as many."""
-        return rank() * rows
+        return gather_with_grad(x)

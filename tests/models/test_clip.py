@@ -109,31 +109,30 @@ def test_every_weight_learns(model, batch):
 
 def test_the_objective_is_looked_up_when_called(model, batch, monkeypatch):
     """A reader's own info_nce, put in place of the package's, trains this model."""
-    monkeypatch.setattr(contrastive, "info_nce", lambda image, text, *_, **__: image.sum() * 0 + 42)
+    monkeypatch.setattr(contrastive, "info_nce", lambda logits: logits.sum() * 0 + 42)
     assert model(batch)["contrastive"].item() == 42
 
 
-def test_the_gather_and_its_offset_reach_the_objective(model, batch, normal):
+def test_the_gather_and_its_rank_reach_the_objective(model, batch, normal):
     """Rows of another process, put before ours, are more wrong answers."""
-    others = normal(5, 4, 5)
+    others = normal(5, 3, 5)
 
     class Before:
+        rank = 1
+
         def __call__(self, x):
             return torch.cat([others, x])
 
-        def offset(self, rows):
-            assert rows == 3
-            return 4
-
     image = model.encode_image(batch["image"])
     text = model.encode_text(batch["input_ids"], batch["attention_mask"])
-    expected = contrastive.info_nce(image, text, model.logit_scale, gather=Before(), offset=4)
+    everyone = (torch.cat([others, rows]) for rows in (image, text))
+    expected = contrastive.global_info_nce(image, text, *everyone, 1, model.logit_scale)
     alone = model(batch)["contrastive"]
     model.gather = Before()
     try:
         torch.testing.assert_close(model(batch)["contrastive"], expected, **CLOSE)
     finally:
-        model.gather = contrastive.no_gather
+        model.gather = None
     assert expected > alone + 0.1
 
 
@@ -161,7 +160,9 @@ def test_under_bf16_the_objective_still_counts_in_float32(batch):
             text = model.encode_text(batch["input_ids"], batch["attention_mask"])
     assert image.dtype == text.dtype == torch.bfloat16
     assert loss.dtype == torch.float32
-    wide = contrastive.info_nce(image.float(), text.float(), model.logit_scale)
+    wide = contrastive.info_nce(
+        contrastive.similarity_logits(image.float(), text.float(), model.logit_scale)
+    )
     torch.testing.assert_close(loss, wide, rtol=1e-6, atol=1e-6)
 
 

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from minivl.nn.attention import Attention, attention, attention_map
+from minivl.nn.attention import (
+    Attention,
+    attention,
+    attention_map,
+    fused_attention,
+    merge_heads,
+    split_heads,
+)
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 sizes = st.integers(1, 3)
@@ -45,10 +52,12 @@ def test_attention_equals_a_slow_loop(normal, seed, b, h, t, s, d):
     q, k, v = normal(seed, b, h, t, d), normal(seed + 1, b, h, s, d), normal(seed + 2, b, h, s, d)
     visible = some_visible(seed, b, t, s)
     out, weights = by_loop(q, k, v, visible)
-    torch.testing.assert_close(attention(q, k, v, visible[:, None]), out, **CLOSE)
+    for attend in (attention, fused_attention):
+        torch.testing.assert_close(attend(q, k, v, visible[:, None]), out, **CLOSE)
     torch.testing.assert_close(attention_map(q, k, visible[:, None]), weights, **CLOSE)
     unmasked = by_loop(q, k, v, torch.ones(b, t, s, dtype=torch.bool))
-    torch.testing.assert_close(attention(q, k, v), unmasked[0], **CLOSE)
+    for attend in (attention, fused_attention):
+        torch.testing.assert_close(attend(q, k, v), unmasked[0], **CLOSE)
     torch.testing.assert_close(attention_map(q, k), unmasked[1], **CLOSE)
 
 
@@ -58,6 +67,14 @@ def test_attention_by_hand():
     k = torch.tensor([[[[1.0, 0, 0, 0], [0, 1, 0, 0]]]])
     v = torch.tensor([[[[8.0, 0, 0, 0], [0, 4, 0, 0]]]])
     torch.testing.assert_close(attention(q, k, v), torch.tensor([[[[6.0, 1, 0, 0]]]]))
+
+
+def test_heads_take_neighbouring_features_and_give_them_back():
+    x = torch.arange(1.0, 13).reshape(1, 3, 4)
+    heads = split_heads(x, 2)
+    assert heads[0, 0].tolist() == [[1, 2], [5, 6], [9, 10]]
+    assert heads[0, 1].tolist() == [[3, 4], [7, 8], [11, 12]]
+    assert torch.equal(merge_heads(heads), x)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from torch.nn.parallel import DistributedDataParallel
 from minivl.models.clip import Clip
 from minivl.nn.bert import Bert
 from minivl.nn.vit import ViT
-from minivl.objectives import contrastive
 from minivl.training import distributed
 
 
@@ -41,7 +40,7 @@ def gathered(rank: int) -> dict:
     (joined + beside).backward(gradient)
     return {
         "joined": joined.detach(),
-        "offset": gather.offset(2),
+        "rank": gather.rank,
         "rows": rows.grad,
         "neighbour": neighbour.grad,
         "gradient unchanged": torch.equal(gradient, given),
@@ -63,7 +62,7 @@ def work(rank: int, folder: str) -> None:
     batch = {key: value.chunk(2)[rank] for key, value in given["batch"].items()}
     ddp = DistributedDataParallel(model)
     answer = {"gathered": gathered(rank)}
-    for name, gather in (("local", contrastive.no_gather), ("global", distributed.Gather())):
+    for name, gather in (("local", None), ("global", distributed.Gather())):
         model.gather = gather
         answer[name] = learn(ddp, model, batch)
     answer["votes"] = [distributed.any_rank(flag) for flag in (rank == 0, rank == 1, False, True)]

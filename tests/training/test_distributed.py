@@ -64,7 +64,7 @@ def test_gathered_rows_stand_in_order_of_rank_and_gradients_return_to_their_owne
     for rank in (0, 1):
         seen = answers[rank]["gathered"]
         assert seen["joined"][:, 0].tolist() == [1, 1, 2, 2]
-        assert seen["offset"] == 2 * rank
+        assert seen["rank"] == rank
         both = upstream * (1 + 10)
         assert torch.equal(seen["rows"], both[2 * rank : 2 * rank + 2])
 
@@ -91,4 +91,4 @@ def test_alone_nothing_is_shared(monkeypatch):
     distributed.barrier()
     assert distributed.any_rank(True) is True and distributed.any_rank(False) is False
     rows, gather = torch.ones(3, 2), distributed.Gather()
-    assert gather(rows) is rows and gather.offset(3) == 0
+    assert gather(rows) is rows and gather.rank == 0
