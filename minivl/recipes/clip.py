@@ -171,11 +171,12 @@ SIZES: dict[str, ClipRecipe] = {
         size="tiny",
         data=SceneData(twin_share=0.3, single_share=0.2),
         training=Training(
-            steps=1400,
+            steps=1000,
             batch_size=128,
-            lr=1.5e-3,
-            warmup_steps=80,
-            checkpoint_every=400,
+            optimizer="muon",  # AdamW's 1,400 steps in the same time end 4 points lower
+            lr=3e-3,
+            warmup_steps=60,
+            checkpoint_every=250,
             prefetch=0,  # both cores compute: rendering beside them costs more than it hides
         ),
     ),

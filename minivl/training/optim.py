@@ -1,4 +1,4 @@
-"""AdamW with decay groups, and schedules as pure functions of the step.
+"""AdamW (or Muon) with decay groups, and schedules as pure functions of the step.
 
 Decoupled weight decay: Loshchilov and Hutter 2019, arXiv 1711.05101.
 """
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from minivl.training.muon import Muon, hidden_matrices
 from minivl.training.recipe import Training
 
 NEVER_DECAYED = {"pos_embed", "cls_token", "mask_token", "logit_scale"}
@@ -37,13 +38,31 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def make_optimizer(model: nn.Module, training: Training) -> torch.optim.AdamW:
-    """AdamW over the decay groups, in one fused kernel where device and dtype have one."""
+    """AdamW over the decay groups, in one fused kernel where device and dtype have one.
+
+    With `optimizer="muon"` the matrices of hidden layers are Muon's, in a group of their own.
+    """
     options = {"lr": training.lr, "betas": tuple(training.betas), "eps": training.eps}
     groups = decay_groups(model, training.weight_decay)
+    make = torch.optim.AdamW
+    if training.optimizer == "muon":
+        groups, make = with_matrices_apart(model, groups), Muon
     try:
-        return torch.optim.AdamW(groups, **options, fused=True)
+        return make(groups, **options, fused=True)
     except RuntimeError:  # no fused kernel here
-        return torch.optim.AdamW(groups, **options)
+        return make(groups, **options)
+
+
+def with_matrices_apart(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The decay groups, those of them that hold hidden matrices split in two."""
+    matrices = {parameter for _, parameter in hidden_matrices(model)}
+    apart = [
+        group | {"params": [p for p in group["params"] if (p in matrices) == orthogonal],
+                 "orthogonal": orthogonal}
+        for group in groups
+        for orthogonal in (True, False)
+    ]  # fmt: skip
+    return [group for group in apart if group["params"]]
 
 
 def cosine(step: int, steps: int, *, start: float, end: float) -> float:

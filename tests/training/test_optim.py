@@ -1,5 +1,6 @@
 """Who is decayed, how the learning rate runs, and that clipping clips."""
 
+import copy
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from minivl.errors import UserError
+from minivl.training.muon import orthogonalised
 from minivl.training.optim import (
     clip_gradient,
     cosine,
@@ -120,3 +122,60 @@ def test_numbers_that_cannot_train_are_refused_by_name(field, value):
 
 def test_the_defaults_can_train():
     Training().check()
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one():
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((3, 4, 9), (2, 9, 4), (1, 5, 5)):
+        matrices = torch.randn(shape, generator=generator, dtype=torch.float64) * 1e-3
+        values = torch.linalg.svdvals(orthogonalised(matrices))
+        assert (values < 1.3).all() and values.median() > 0.6
+        u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+        nearest = u @ v
+        alike = (orthogonalised(matrices) * nearest).sum() / nearest.square().sum()
+        assert 0.6 < alike < 1.2, "it turns no direction round"
+
+
+def test_muon_takes_hidden_matrices_and_leaves_the_rest_to_adamw():
+    model = nn.ModuleDict(
+        {"stem": nn.Conv2d(3, 4, 3), "conv": nn.Conv2d(4, 6, 3), "all": Everything()}
+    )
+    optimizer = make_optimizer(model, Training(optimizer="muon", lr=0.01))
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    taken = {names[p] for g in optimizer.param_groups if g["orthogonal"] for p in g["params"]}
+    assert taken == {"conv.weight", "all.linear.weight"}
+    everyone = [names[p] for g in optimizer.param_groups for p in g["params"]]
+    trained = [name for name in names.values() if "frozen" not in name]
+    assert sorted(everyone) == sorted(trained)
+
+
+def test_muon_s_steps_equal_torch_s_own():
+    """torch.optim.Muon iterates in bfloat16: the same to two digits."""
+    torch.manual_seed(0)
+    mine = nn.ModuleList([nn.Linear(8, 16, bias=False), nn.Linear(16, 8, bias=False)])
+    theirs = copy.deepcopy(mine)
+    training = Training(optimizer="muon", lr=0.05, weight_decay=0.1)
+    own = make_optimizer(mine, training)
+    reference = torch.optim.Muon(
+        theirs.parameters(), lr=0.05, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+    )
+    for step in range(3):
+        for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+            a.grad = torch.randn(a.shape, generator=torch.Generator().manual_seed(step))
+            b.grad = a.grad.clone()
+        own.step()
+        reference.step()
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0.02, atol=0.003)
+
+
+def test_muon_s_other_parameters_move_as_adamw_moves_them():
+    models = [Everything() for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    for model, kind in zip(models, ("muon", "adamw"), strict=True):
+        optimizer = make_optimizer(model, Training(optimizer=kind, lr=0.1))
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+    for (name, a), b in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(a, b) == (name != "linear.weight"), name
