@@ -1,0 +1,282 @@
+"""From a function to a verdict: the first check that fails, and which misconception explains it."""
+
+import dis
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+
+from minivl.course.compare import (
+    difference,
+    float_tensors,
+    map_tensors,
+    shown,
+)
+from minivl.course.exercise import Case, Exercise, Property, Variant
+from minivl.course.guard import SECONDS, Outcome, call
+
+State = Literal["passed", "wrong", "not done"]
+
+NO_RETURN = "Your function computes something but returns nothing. Add a `return`."
+CHANGED = (
+    "The result may be right, but your function changed its input in place. The caller still "
+    "needs it: build a new tensor."
+)
+CUT_GRAPH = (
+    "The numbers are right but no gradient flows back, so nothing would be learned. Something "
+    "turned the tensor into a plain number on the way."
+)
+LEAKING_GRAPH = "Gradient flows into the target. It must be a constant here: detach it."
+FIXED_DTYPE = (
+    "Create new tensors with the dtype and device of the input (`x.new_zeros`, `torch.zeros_like`)."
+)
+SQUEEZED = (
+    "With one sample the batch dimension disappeared: `squeeze()` without an argument removes "
+    "every dimension of size 1."
+)
+FIXED_SIZE = "It works for one size only. Read sizes from `.shape`."
+TOO_LONG = "Is there a loop that never ends?"
+DOES_NOTHING = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
+"""The bytecode of a function that has not been written."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What there is to say of a learner's function."""
+
+    state: State
+    title: str = ""
+    """The check that failed."""
+    lines: tuple[str, ...] = ()
+    """Input, expected, got."""
+    message: str = ""
+    """Why: the misconception, where it is a known one."""
+    variant: str = ""
+    """Name of the registered wrong version that it equals."""
+    printed: str = ""
+    """What the function printed."""
+
+
+def is_blank(function: Callable) -> bool:
+    """Whether the body is still `...` (or nothing but a docstring)."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    steps = {step.opname for step in dis.get_instructions(code)}
+    constants = {constant for constant in code.co_consts if not isinstance(constant, str)}
+    return steps <= DOES_NOTHING and constants <= {None, ...}
+
+
+def judge(function: Callable, exercise: Exercise) -> Verdict:
+    """Ask every check in turn; the first that fails is explained. Never raises."""
+    if is_blank(function):
+        return Verdict("not done")
+    printed = ""
+    for number, check in enumerate(exercise.checks):
+        asked = _ask_case if isinstance(check, Case) else _ask_property
+        failure = asked(function, exercise, check)
+        printed = printed or failure.printed
+        if failure.state == "not done" and number == 0:
+            return failure
+        if failure.state != "passed":
+            return _explained(failure, function, exercise)
+    return Verdict("passed", printed=printed)
+
+
+def _ask_case(function: Callable, exercise: Exercise, case: Case) -> Verdict:
+    """Values first, then what happened to the input, other dtypes, then gradients."""
+    arguments = case.make()
+    outcome = call(lambda *a: exercise.result(function, a), arguments)
+    expected = exercise.result(exercise.function, case.make())
+    failed = Verdict(
+        "wrong",
+        case.title,
+        (f"input     {inputs(case.make())}", f"expected  {shown(expected)}"),
+        printed=outcome.printed,
+    )
+    if outcome.value is Ellipsis and outcome.error is None:
+        return replace(failed, state="not done")
+    if problem := _crash(outcome, failed):
+        return problem
+    if outcome.value is None and expected is not None:
+        return replace(failed, lines=(*failed.lines, "got       nothing"), message=NO_RETURN)
+    if differs := difference(outcome.value, expected):
+        lines = (*failed.lines, f"got       {shown(outcome.value)}")
+        lines += () if differs.startswith("other") else (f"          {differs}",)
+        return replace(failed, lines=lines, message=_squeezed(outcome.value, expected))
+    if outcome.changed is not None:
+        line = f"argument {outcome.changed + 1} is not what it was before the call"
+        return replace(failed, lines=(line,), message=CHANGED)
+    for ask in (_narrow, _gradients):
+        verdict = ask(function, exercise, case, failed)
+        if verdict is not None:
+            return verdict
+    return replace(failed, state="passed")
+
+
+def inputs(arguments: tuple) -> str:
+    """The arguments of a call, on one line."""
+    return "; ".join(shown(argument) for argument in arguments) or "(nothing)"
+
+
+def _crash(outcome: Outcome, failed: Verdict) -> Verdict | None:
+    if outcome.timed_out:
+        line = f"got       no answer within {SECONDS:g} seconds"
+        return replace(failed, lines=(*failed.lines, line), message=TOO_LONG)
+    if outcome.error is None:
+        return None
+    error = outcome.error
+    what = (str(error).strip() or "no message").splitlines()[0][:200]
+    line = f"got       {type(error).__name__} in line {_line(error)}: {what}"
+    return replace(failed, lines=(*failed.lines, line))
+
+
+def _line(error: BaseException) -> str:
+    """Line of the learner's function in which an error arose, counted from the `def`."""
+    trace, place = error.__traceback__, None
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if place is None and "minivl" not in code.co_filename.replace("\\", "/").split("/"):
+            place = trace.tb_lineno - code.co_firstlineno + 1
+        trace = trace.tb_next
+    return "?" if place is None else str(place)
+
+
+def _squeezed(got: Any, expected: Any) -> str:
+    if not (torch.is_tensor(got) and torch.is_tensor(expected)):
+        return ""
+    without = [side for side in expected.shape if side != 1]
+    return SQUEEZED if got.ndim < expected.ndim and list(got.shape) == without else ""
+
+
+def _narrow(function: Callable, exercise: Exercise, case: Case, failed: Verdict) -> Verdict | None:
+    """float32 in, float32 out: nothing is created in a number format of its own."""
+    if not float_tensors(list(case.make())):
+        return None
+    arguments = map_tensors(case.make(), torch.Tensor.float)
+    expected = exercise.result(exercise.function, map_tensors(case.make(), torch.Tensor.float))
+    outcome = call(lambda *a: exercise.result(function, a), arguments)
+    narrow = replace(failed, title=f"{case.title}, in float32", message=FIXED_DTYPE)
+    if problem := _crash(outcome, narrow):
+        return problem
+    pairs = zip(float_tensors(outcome.value), float_tensors(expected), strict=False)
+    wrong = next((g.dtype for g, e in pairs if g.dtype != e.dtype), None)
+    if wrong is None:
+        return None
+    return replace(narrow, lines=(f"input in float32, result in {str(wrong)[6:]}",))
+
+
+def _gradients(
+    function: Callable, exercise: Exercise, case: Case, failed: Verdict
+) -> Verdict | None:
+    if not case.gradient and not case.constant:
+        return None
+    outcome = call(lambda: gradients(function, exercise, case), ())
+    asked = replace(failed, title=f"{case.title}, gradient")
+    if problem := _crash(outcome, asked):
+        return problem
+    expected = gradients(exercise.function, exercise, case)
+    leak = next((i for i in case.constant if outcome.value[i] is not None), None)
+    if leak is not None:
+        line = f"argument {leak + 1} receives a gradient"
+        return replace(asked, lines=(line,), message=LEAKING_GRAPH)
+    for position in case.gradient:
+        got, right = outcome.value[position], expected[position]
+        if got is None:
+            line = f"argument {position + 1} receives no gradient"
+            return replace(asked, lines=(line,), message=CUT_GRAPH)
+        if difference(got, right):
+            lines = (
+                f"input     {inputs(case.make())}",
+                f"expected  {shown(right)} as the gradient of argument {position + 1}",
+                f"got       {shown(got)}",
+            )
+            return replace(asked, lines=lines)
+    return None
+
+
+def gradients(function: Callable, exercise: Exercise, case: Case) -> dict[int, torch.Tensor | None]:
+    """Gradient of the weighted sum of all results, by position of the argument.
+
+    The weights differ from result to result, so that no error cancels. None: nothing flows.
+    """
+    arguments = list(case.make())
+    asked = (*case.gradient, *case.constant)
+    for position in asked:
+        arguments[position].requires_grad_()
+    results = float_tensors(exercise.result(function, tuple(arguments)))
+    parts = [
+        (result * torch.linspace(1, 2, result.numel()).to(result).view_as(result)).sum()
+        for result in results
+    ]
+    total = sum(parts)
+    if not torch.is_tensor(total) or not total.requires_grad:
+        return dict.fromkeys(asked)
+    leaves = [arguments[position] for position in asked]
+    found = torch.autograd.grad(total, leaves, allow_unused=True)
+    return dict(zip(asked, found, strict=True))
+
+
+def _ask_property(function: Callable, exercise: Exercise, check: Property) -> Verdict:
+    outcome = call(check.holds, (function,), 2 * SECONDS)
+    failed = Verdict("wrong", check.title, printed=outcome.printed)
+    if problem := _crash(outcome, failed):
+        return problem
+    if outcome.value is None:
+        return replace(failed, state="passed")
+    return replace(failed, lines=tuple(str(outcome.value).splitlines()))
+
+
+def _explained(failure: Verdict, function: Callable, exercise: Exercise) -> Verdict:
+    """The failure with the message of the variant that it equals, if it equals one."""
+    if variant := recognised(function, exercise):
+        return replace(failure, message=variant.message, variant=variant.name)
+    if failure.message or failure.title == exercise.checks[0].title:
+        return failure
+    crashed = any("Error in line" in line or "expected the shape" in line for line in failure.lines)
+    return replace(failure, message=FIXED_SIZE) if crashed else failure
+
+
+def recognised(function: Callable, exercise: Exercise) -> Variant | None:
+    """The first registered variant that gives what this function gives on all checks."""
+    right = fingerprint(exercise.function, exercise)
+    own = fingerprint(function, exercise)
+    if _same(own, right):
+        return None
+    for variant in exercise.variants:
+        if _same(own, fingerprint(variant.function, exercise)):
+            return variant
+    return None
+
+
+def fingerprint(function: Callable, exercise: Exercise) -> list[Any]:
+    """What a function does on every check: results and gradients, or the type of its error."""
+    prints: list[Any] = []
+    for check in exercise.checks:
+        if isinstance(check, Property):
+            told = call(check.holds, (function,), 2 * SECONDS)
+            prints.append(told.error is None and not told.timed_out and told.value is None)
+            continue
+        outcome = call(lambda *a: exercise.result(function, a), check.make())
+        prints.append(_trace(outcome))
+        if check.gradient or check.constant:
+            found = call(lambda case: gradients(function, exercise, case), (check,))
+            prints.append(_trace(found))
+        if outcome.timed_out:
+            break  # the others would keep the learner waiting as long
+    return prints
+
+
+def _trace(outcome: Outcome) -> Any:
+    return type(outcome.error).__name__ if outcome.error is not None else outcome.value
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(_same, a, b))
+    if a is None or b is None:
+        return a is b
+    return not difference(a, b)

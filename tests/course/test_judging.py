@@ -1,0 +1,240 @@
+"""Three states, the first failing check, the misconception by name; nothing gets out."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from minivl.course import judging
+from minivl.course.checking import check, hint, judge, progress
+from minivl.course.exercise import Case, Exercise, Property, Variant
+from minivl.objectives import contrastive
+
+L3 = math.log(3)
+
+
+def logits(*rows):
+    return (torch.tensor(rows, dtype=torch.float64),)
+
+
+def rows_only(logits):
+    return F.cross_entropy(logits, torch.arange(len(logits)))
+
+
+def summed(logits):
+    return rows_only(logits) + rows_only(logits.T)
+
+
+def is_chance(function):
+    got = function(torch.zeros(3, 3).double()).item()
+    return None if abs(got - L3) < 1e-9 else f"expected {L3:.4f}\ngot {got:.4f}"
+
+
+EXERCISE = Exercise(
+    target="minivl.objectives.contrastive.info_nce",
+    number="05.2",
+    minutes=10,
+    difficulty=1,
+    source="figure 3",
+    hints=("labels", "twice", "average"),
+    checks=(
+        Case(
+            "two pairs by hand",
+            lambda: logits([L3, L3], [0.0, 0.0]),
+            torch.tensor(0.7650680470, dtype=torch.float64),
+            gradient=(0,),
+        ),
+        Case("three pairs", lambda: logits([1.0, 2, 3], [0, 1, 0], [2, 2, 5])),
+        Property("zeros cost ln n", is_chance),
+    ),
+    variants=(
+        Variant("rows only", rows_only, "Only image to text."),
+        Variant("sum", summed, "Average the two directions."),
+    ),
+)
+
+
+@pytest.fixture(autouse=True)
+def only_this_exercise(monkeypatch):
+    monkeypatch.setattr("minivl.course.checking.find", lambda name: EXERCISE)
+
+
+def verdict(function):
+    return judge(function, EXERCISE)
+
+
+def blank(logits):
+    """A docstring."""
+    ...
+
+
+def test_what_is_not_written_is_not_done():
+    def dots(logits):
+        return ...
+
+    def passed_over(logits):
+        pass
+
+    for function in (blank, dots, passed_over):
+        assert verdict(function).state == "not done"
+
+
+def by_loops(scores):
+    total = 0.0
+    for i in range(len(scores)):
+        total = total - scores[i, i] + scores[i].exp().sum().log()
+        total = total - scores[i, i] + scores[:, i].exp().sum().log()
+    return total / (2 * len(scores))
+
+
+def test_any_style_passes():
+    assert verdict(contrastive.info_nce).state == "passed"
+    assert verdict(by_loops).state == "passed"
+    assert verdict(lambda x: (rows_only(x) + rows_only(x.T)) * 0.5).state == "passed"
+
+
+@pytest.mark.parametrize("variant", EXERCISE.variants, ids=lambda v: v.name)
+def test_a_known_mistake_is_named(variant):
+    told = verdict(lambda x: variant.function(x) * 1.0)
+    assert (told.state, told.variant, told.message) == ("wrong", variant.name, variant.message)
+    assert told.title == "two pairs by hand"
+    assert [line.split()[0] for line in told.lines] == ["input", "expected", "got"]
+
+
+def test_right_on_the_first_example_alone_is_wrong():
+    def lucky(scores):
+        return by_loops(scores) if len(scores) == 2 else by_loops(scores) + 1e-6
+
+    told = verdict(lucky)
+    assert (told.state, told.title, told.variant) == ("wrong", "three pairs", "")
+
+
+def test_a_property_speaks_for_itself(monkeypatch):
+    def lucky(scores):
+        return by_loops(scores) + (scores == 0).all() * 1.0
+
+    told = verdict(lucky)
+    assert told.title == "zeros cost ln n" and told.lines == ("expected 1.0986", "got 2.0986")
+
+
+GENERIC = {
+    "no return": (lambda x: by_loops(x) and None, judging.NO_RETURN),
+    "input changed": (lambda x: by_loops(x) + 0 * x.mul_(2).sum().detach(), judging.CHANGED),
+    "cut graph": (lambda x: torch.tensor(by_loops(x).item(), dtype=x.dtype), judging.CUT_GRAPH),
+    "own dtype": (lambda x: by_loops(x).double(), judging.FIXED_DTYPE),
+    "fixed size": (lambda x: by_loops(x.reshape(2, 2)), judging.FIXED_SIZE),
+}
+
+
+@pytest.mark.parametrize("name", GENERIC)
+def test_generic_mistakes(name):
+    function, message = GENERIC[name]
+    told = verdict(function)
+    assert told.state == "wrong" and told.message == message
+
+
+def test_an_error_is_told_with_its_line():
+    def wrong(logits):
+        first = logits.sum()
+        return first + missing  # noqa: F821
+
+    told = verdict(wrong)
+    assert "NameError in line 3: name 'missing'" in told.lines[-1]
+
+
+def test_a_loop_without_end_is_ended(monkeypatch):
+    monkeypatch.setattr(judging.call, "__defaults__", (0.2,))
+
+    def endless(logits):
+        while True:
+            try:
+                while True:
+                    logits = logits + 0
+            except Exception:
+                continue
+
+    told = verdict(endless)
+    assert told.message == judging.TOO_LONG and "no answer" in told.lines[-1]
+
+
+def test_a_float_where_a_tensor_is_due():
+    told = verdict(lambda x: by_loops(x).item())
+    assert "expected a tensor, got a float" in told.lines[-1]
+
+
+def test_leaking_gradient():
+    exercise = Exercise(
+        **vars(EXERCISE)
+        | {"checks": (Case("detached", lambda: logits([1.0, 2], [0, 1]), constant=(0,)),)}
+    )
+    told = judge(by_loops, exercise)
+    assert told.message == judging.LEAKING_GRAPH
+
+
+def test_random_state_and_printing_stay_inside(capsys):
+    def noisy(logits):
+        print("shape", tuple(logits.shape))
+        torch.rand(3)
+        return by_loops(logits)
+
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    told = verdict(noisy)
+    assert told.state == "passed" and told.printed.startswith("shape (2, 2)")
+    assert torch.equal(before, torch.get_rng_state())
+    assert capsys.readouterr().out == ""
+
+
+def test_check_gives_back_what_may_be_used(capsys):
+    assert check(by_loops) is by_loops
+    assert capsys.readouterr().out.startswith("✓ info_nce passed: two pairs by hand, three pairs")
+    assert check(rows_only) is contrastive.info_nce
+    out = capsys.readouterr().out
+    assert out.startswith("✗ info_nce: two pairs by hand\n  input")
+    assert "Only image to text." in out and "minivl's own version is used below" in out
+    assert check(blank) is contrastive.info_nce
+    assert "not done yet.\n  Hint 1 of 3: labels" in capsys.readouterr().out
+    assert check(contrastive.info_nce) is contrastive.info_nce
+    assert "minivl's own" in capsys.readouterr().out
+
+
+def test_strict_raises_and_a_report_collects(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MINIVL_STRICT", "1")
+    monkeypatch.setenv("MINIVL_CHECK_REPORT", str(tmp_path / "report"))
+    check(by_loops)
+    for function in (blank, rows_only):
+        with pytest.raises(AssertionError, match="info_nce"):
+            check(function)
+    import json
+
+    lines = [json.loads(line) for line in (tmp_path / "report").read_text().splitlines()]
+    assert [line["state"] for line in lines] == ["passed", "not done", "wrong"]
+    assert lines[2]["message"] == "Only image to text." and lines[0]["lesson"] == "05"
+
+
+def test_hints_come_one_by_one(monkeypatch, capsys):
+    monkeypatch.setattr("minivl.course.checking.SESSION.hints", {})
+    said = []
+    for _ in range(4):
+        hint("info_nce")
+        said.append(capsys.readouterr().out.splitlines())
+    assert [len(lines) for lines in said] == [1, 1, 1, 3]
+    assert said[1] == ["info_nce, hint 2 of 3: twice"]
+
+
+def test_progress_lists_what_was_tried(monkeypatch, capsys):
+    monkeypatch.setattr("minivl.course.checking.every", lambda: (EXERCISE,))
+    monkeypatch.setattr("minivl.course.checking.SESSION.states", {})
+    progress()
+    assert capsys.readouterr().out == ""
+    check(rows_only)
+    capsys.readouterr()
+    progress()
+    assert capsys.readouterr().out.split() == ["✗", "05.2", "info_nce", "wrong"]
+
+
+@pytest.mark.parametrize("given", [3, "info_nce", None])
+def test_what_is_no_function_is_told(given, capsys, monkeypatch):
+    assert check(given) is given
+    assert "wants a function" in capsys.readouterr().out
