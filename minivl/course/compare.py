@@ -55,27 +55,36 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def shown(value: Any, longest: int = 160) -> str:
-    """A value as a verdict shows it: four decimals, one line, no dtype."""
+def both_shown(expected: Any, got: Any) -> tuple[str, str]:
+    """Two values as a verdict shows them, with as many decimals as it takes to tell them apart."""
+    for decimals in (4, 8, 12):
+        pair = shown(expected, decimals=decimals), shown(got, decimals=decimals)
+        if pair[0] != pair[1]:
+            break
+    return pair
+
+
+def shown(value: Any, longest: int = 160, decimals: int = 4) -> str:
+    """A value as a verdict shows it: rounded, on one line, without its dtype."""
     if torch.is_tensor(value):
         value = value.detach()
-        text = str(_rounded(value.tolist()))
+        text = str(_rounded(value.tolist(), decimals))
         if len(text) > longest:
             text = f"{text[:longest]} …"
         return text if value.ndim == 0 else f"{text}, shape {tuple(value.shape)}"
     if isinstance(value, list | tuple) and any(map(torch.is_tensor, value)):
-        return "; ".join(shown(item, longest) for item in value)
+        return "; ".join(shown(item, longest, decimals) for item in value)
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
-    text = repr(_rounded(value))
+    text = repr(_rounded(value, decimals))
     return text if len(text) <= longest else f"{text[:longest]} …"
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: Any, decimals: int) -> Any:
     if isinstance(value, float):
-        return round(value, 4) + 0.0
+        return round(value, decimals) + 0.0
     if isinstance(value, list | tuple):
-        return type(value)(_rounded(item) for item in value)
+        return type(value)(_rounded(item, decimals) for item in value)
     return value
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from minivl.course.compare import (
+    both_shown,
     difference,
     float_tensors,
     map_tensors,
@@ -102,7 +103,8 @@ def _ask_case(function: Callable, exercise: Exercise, case: Case) -> Verdict:
     if outcome.value is None and expected is not None:
         return replace(failed, lines=(*failed.lines, "got       nothing"), message=NO_RETURN)
     if differs := difference(outcome.value, expected):
-        lines = (*failed.lines, f"got       {shown(outcome.value)}")
+        right, wrong = both_shown(expected, outcome.value)
+        lines = (failed.lines[0], f"expected  {right}", f"got       {wrong}")
         lines += () if differs.startswith("other") else (f"          {differs}",)
         return replace(failed, lines=lines, message=_squeezed(outcome.value, expected))
     if outcome.changed is not None:
@@ -187,10 +189,11 @@ def _gradients(
             line = f"argument {position + 1} receives no gradient"
             return replace(asked, lines=(line,), message=CUT_GRAPH)
         if difference(got, right):
+            due, wrong = both_shown(right, got)
             lines = (
                 f"input     {inputs(case.make())}",
-                f"expected  {shown(right)} as the gradient of argument {position + 1}",
-                f"got       {shown(got)}",
+                f"expected  {due} as the gradient of argument {position + 1}",
+                f"got       {wrong}",
             )
             return replace(asked, lines=lines)
     return None
@@ -234,8 +237,10 @@ def _explained(failure: Verdict, function: Callable, exercise: Exercise) -> Verd
         return replace(failure, message=variant.message, variant=variant.name)
     if failure.message or failure.title == exercise.checks[0].title:
         return failure
-    crashed = any("Error in line" in line or "expected the shape" in line for line in failure.lines)
-    return replace(failure, message=FIXED_SIZE) if crashed else failure
+    told = " ".join(failure.lines)
+    crashed = "Error in line" in told or "expected the shape" in told
+    sized = "shape (" in told
+    return replace(failure, message=FIXED_SIZE) if crashed and sized else failure
 
 
 def recognised(function: Callable, exercise: Exercise) -> Variant | None:

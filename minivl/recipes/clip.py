@@ -163,7 +163,12 @@ SIZES: dict[str, ClipRecipe] = {
         embed_dim=32,
         data=SceneData(image_size=32),
         training=Training(
-            steps=20, batch_size=16, warmup_steps=5, log_every=1, checkpoint_every=10
+            steps=20,
+            batch_size=16,
+            optimizer="muon",
+            warmup_steps=5,
+            log_every=1,
+            checkpoint_every=10,
         ),
         evaluation=Evaluation(pool_size=32, pools=1, mirrored_pairs=16, named=48),
     ),
