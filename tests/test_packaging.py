@@ -109,14 +109,16 @@ FLOORS = {
     "weights": 4,
     "recipes": 5,
     "course": 6,
-    "commands": 6,
-    "cli": 7,
-    "__main__": 8,
+    "commands": 7,
+    "cli": 8,
+    "__main__": 9,
 }
 
 
 def modules():
-    return sorted(PACKAGE.rglob("*.py"))
+    """All but the lessons: they are what people run, and stand above everything."""
+    lessons = PACKAGE / "course" / "lessons"
+    return sorted(path for path in PACKAGE.rglob("*.py") if lessons not in path.parents)
 
 
 def imports(path, *, top_level_only=False):
