@@ -21,7 +21,13 @@ from minivl.training.faults import (
 )
 from minivl.training.loader import StepData
 from minivl.training.monitor import OWN_FIELDS, TIMINGS, Monitor, clock, say
-from minivl.training.optim import clip_gradient, gradient_norm, learning_rate, set_learning_rate
+from minivl.training.optim import (
+    clip_gradient,
+    gradient_norm,
+    learning_rate,
+    set_learning_rate,
+    set_weight_decay,
+)
 from minivl.training.randomness import seed_everything
 from minivl.training.recipe import Stage
 from minivl.training.run import Run, append_line
@@ -86,10 +92,20 @@ def train_stage(stage: Stage, run: Run, stop: StopFlag, going_on_from: Any = Non
 
 
 def schedule(session: Session) -> None:
-    """Set what the coming step is to use: seed and learning rate, functions of its number."""
+    """Set what the coming step is to use: seed, learning rate, all that is scheduled."""
     state = session.state
     seed_everything(session.run.seed, state.stage, state.step, "step", distributed.rank())
     set_learning_rate(state.optimizer, learning_rate(state.step, session.stage.training))
+    for name, value in scheduled(session, state.step).items():
+        if name == "weight_decay":
+            set_weight_decay(state.optimizer, value)
+        else:
+            setattr(session.model, name, value)
+
+
+def scheduled(session: Session, step: int) -> Values:
+    """Every quantity that follows a schedule of the stage, at a step counted from 0."""
+    return {name: value(step) for name, value in session.stage.schedules.items()}
 
 
 def train_step(session: Session, data: StepData) -> Values:
@@ -101,7 +117,9 @@ def train_step(session: Session, data: StepData) -> Values:
     values, corrupt = _agree(losses | {"grad_norm": norm}, len(data.skipped))
     where = f"stage {stage.name}, step {state.step + 1}, stream {data.stream.name}"
     check_finite(values, session.model, where, last_good(session.run))
-    clip_gradient(session.model, stage.training.clip_norm, norm)
+    clip_gradient(session.model, stage.training, norm)
+    if hasattr(session.model, "before_step"):
+        session.model.before_step(state.step)
     state.optimizer.step()
     if hasattr(session.model, "after_step"):
         with torch.no_grad():
@@ -168,8 +186,11 @@ def log(session: Session, monitor: Monitor, data: StepData, values: Values) -> N
     state.seconds += seconds
     state.seconds_waited += data.seconds_waited
     step = {"stage": stage.name, "step": state.step, "stream": data.stream.name}
-    rate = {"lr": learning_rate(state.step - 1, stage.training)}
-    record = step | {"loss": values["loss"]} | values | rate
+    rates = {"lr": learning_rate(state.step - 1, stage.training)}
+    rates |= scheduled(session, state.step - 1)
+    record = step | {"loss": values["loss"]} | values | rates
+    if monitor.due(state.step):
+        record |= {name: float(v) for name, v in getattr(session.model, "monitors", {}).items()}
     monitor.log(record, data.stream.batch_size, seconds, data.seconds_waited)
     for sample in data.skipped:
         line = {"stream": data.stream.name, "where": sample.where, "why": sample.why}

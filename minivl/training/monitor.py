@@ -68,6 +68,10 @@ class Monitor:
         yield
         self._paused += time.monotonic() - started
 
+    def due(self, step: int) -> bool:
+        """Whether a line is written after this step, counted from 1."""
+        return step % self.log_every == 0 or step in (1, self.steps.stop)
+
     def log(self, record: dict[str, Any], samples: int, seconds: float, waited: float) -> None:
         """Note one step; `record` has stage, step, loss, each named loss, lr and grad_norm."""
         self.samples += samples
@@ -76,7 +80,7 @@ class Monitor:
         step = record["step"]
         if self._bar:
             self._bar.advance(self._bar.task_ids[0])
-        if step % self.log_every and step not in (1, self.steps.stop):
+        if not self.due(step):
             return
         self._speed = self.samples / self.seconds
         record = record | {

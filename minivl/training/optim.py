@@ -31,6 +31,7 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         {
             "params": [p for name, p in trained if is_decayed(name, p) == decayed],
             "weight_decay": weight_decay if decayed else 0.0,
+            "decayed": decayed,
         }
         for decayed in (True, False)
     ]
@@ -83,6 +84,13 @@ def learning_rate(step: int, training: Training) -> float:
     )
 
 
+def set_weight_decay(optimizer: torch.optim.Optimizer, weight_decay: float) -> None:
+    """Give the decayed groups a new weight decay; the others stay at none."""
+    for group in optimizer.param_groups:
+        if group["decayed"]:
+            group["weight_decay"] = weight_decay
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give every group the rate, times the group's own `lr_scale` where it has one."""
     for group in optimizer.param_groups:
@@ -94,9 +102,13 @@ def gradient_norm(model: nn.Module) -> torch.Tensor:
     return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
 
 
-def clip_gradient(model: nn.Module, clip_norm: float, norm: torch.Tensor) -> None:
-    """Scale the whole gradient, whose norm is given, down to clip_norm; 0 leaves it."""
-    if clip_norm > 0:
-        nn.utils.clip_grads_with_norm_(
-            [p for p in model.parameters() if p.grad is not None], clip_norm, norm
-        )
+def clip_gradient(model: nn.Module, training: Training, norm: torch.Tensor) -> None:
+    """Scale the whole gradient, whose norm is given, or each tensor's, down to clip_norm."""
+    trained = [p for p in model.parameters() if p.grad is not None]
+    if training.clip_norm == 0:
+        return
+    if training.clip_mode == "global":
+        nn.utils.clip_grads_with_norm_(trained, training.clip_norm, norm)
+        return
+    for parameter in trained:
+        nn.utils.clip_grad_norm_(parameter, training.clip_norm)

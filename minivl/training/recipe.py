@@ -39,7 +39,9 @@ class Training:
     weight_decay: float = 0.05
     """Decoupled weight decay; never on norms, biases, positions, class tokens and scales."""
     clip_norm: float = 1.0
-    """Largest norm of the whole gradient; 0 switches clipping off."""
+    """Largest norm of the gradient; 0 switches clipping off."""
+    clip_mode: Literal["global", "each"] = "global"
+    """Clip the norm of the whole gradient, or that of each tensor by itself as DINO's code does."""
     precision: Precision = "auto"
     """bfloat16 autocast where the device computes in it natively, else float32."""
     compile: bool | None = None
@@ -101,6 +103,9 @@ class Stage:
     best: str | None = None
     """Key of evaluate's result; the checkpoint where its value is largest stays. Needs
     evaluate_every."""
+    schedules: dict[str, Callable[[int], float]] = field(default_factory=dict)
+    """Quantity -> its value at a step, counted from 0. "weight_decay" goes to the optimiser; any
+    other is set as an attribute of the model before each step."""
     start_from: str | None = None
     """Name of an earlier stage, or path of a checkpoint, whose weights this one starts from."""
     notes: tuple[str, ...] = field(default=())

@@ -343,3 +343,46 @@ def test_the_summary_of_two_stages(uninterrupted):
     assert [stage["steps"] for stage in stages.values()] == [6, 8]
     assert stages["second"]["skipped"] == {"known": len(outcome(uninterrupted)[1].splitlines())}
     assert math.isclose(stages["first"]["samples_read"], 6 * 8)
+
+
+class Scheduled(Toy):
+    """Writes down what it finds set, and freezes its first layer for two steps."""
+
+    warmth = None
+
+    def __init__(self):
+        super().__init__(dropout=0)
+        self.found, self.monitors = [], {}
+
+    def forward(self, batch):
+        losses = super().forward(batch)
+        self.monitors = {"warm": torch.tensor(10.0) * self.warmth}
+        return losses
+
+    def before_step(self, step):
+        self.found.append((step, self.warmth, float(self.net[0].weight.detach().sum())))
+        if step < 2:
+            self.net[0].weight.grad = None
+
+
+def test_schedules_hooks_and_monitors(tmp_path):
+    decay = {"weight_decay": lambda step: 0.1 * step}
+    stage = dataclasses.replace(
+        toy_stage(model=Scheduled, steps=4), schedules={"warmth": lambda step: step / 4} | decay
+    )
+    model, run = trained(tmp_path / "run", stage)
+    steps, warmths, sums = zip(*model.found, strict=True)
+    assert steps == (0, 1, 2, 3) and warmths == (0, 0.25, 0.5, 0.75)
+    assert sums[0] == sums[1] == sums[2] != sums[3], "no gradient: no step, no decay"
+    lines = run.metrics()
+    assert [line["warmth"] for line in lines] == [0, 0.25, 0.5, 0.75]
+    assert [line["warm"] for line in lines] == [0, 2.5, 5, 7.5]
+    assert [line["weight_decay"] for line in lines] == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+def test_a_monitor_is_asked_only_when_a_line_is_written(tmp_path):
+    stage = dataclasses.replace(
+        toy_stage(model=Scheduled, steps=5, log_every=4), schedules={"warmth": float}
+    )
+    _, run = trained(tmp_path / "run", stage)
+    assert [line["warm"] for line in run.metrics()] == [0, 30, 40]

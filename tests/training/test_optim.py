@@ -17,6 +17,7 @@ from minivl.training.optim import (
     learning_rate,
     make_optimizer,
     set_learning_rate,
+    set_weight_decay,
 )
 from minivl.training.recipe import Training
 
@@ -77,6 +78,13 @@ def test_cosine_runs_either_way_and_stays_at_its_end():
     assert [cosine(s, 4, start=0.9, end=1.0) for s in (0, 2, 4, 9)] == [0.9, 0.95, 1.0, 1.0]
 
 
+def test_a_scheduled_weight_decay_reaches_the_decayed_alone():
+    optimizer = make_optimizer(Everything(), Training(optimizer="muon", weight_decay=0.1))
+    set_weight_decay(optimizer, 0.4)
+    decays = {group["decayed"]: group["weight_decay"] for group in optimizer.param_groups}
+    assert decays == {True: 0.4, False: 0.0}
+
+
 def test_a_group_may_scale_the_rate():
     weight = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([{"params": [weight], "lr_scale": 0.1}], lr=9.0)
@@ -90,9 +98,16 @@ def test_the_norm_is_of_the_whole_gradient_and_clipped_as_a_whole(clip, expected
     model.weight.grad, model.bias.grad = torch.tensor([[3.0]]), torch.tensor([4.0])
     norm = gradient_norm(model)
     assert norm == 5.0
-    clip_gradient(model, clip, norm)
+    clip_gradient(model, Training(clip_norm=clip), norm)
     assert gradient_norm(model) == pytest.approx(expected, rel=1e-5)
     assert model.weight.grad.item() / model.bias.grad.item() == pytest.approx(0.75)
+
+
+def test_each_tensor_may_be_clipped_by_itself():
+    model = nn.Linear(1, 1)
+    model.weight.grad, model.bias.grad = torch.tensor([[3.0]]), torch.tensor([0.5])
+    clip_gradient(model, Training(clip_norm=1.0, clip_mode="each"), gradient_norm(model))
+    assert model.weight.grad.item() == pytest.approx(1, rel=1e-5) and model.bias.grad == 0.5
 
 
 @pytest.mark.parametrize(
