@@ -7,17 +7,24 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 ARGS ?=
+THREADS := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 
-.PHONY: help setup train test lab lint clean
+# pyproject.toml keeps nbval out of the unit tests, which it would slow down: addopts lets it in.
+NOTEBOOKS = $(wildcard notebooks/*.ipynb solutions/*.ipynb)
+TEST_NOTEBOOKS = MINIVL_SIZE=test $(THREADS) $(RUN) pytest -o addopts= -o timeout=0 --nbval-lax \
+	--nbval-current-env --nbval-cell-timeout=120 -n 2 --dist loadfile $(sort $(dir $(NOTEBOOKS)))
+
+.PHONY: help setup train test notebooks lab lint clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make train   set up, train clip --size tiny, show what it learned (ARGS='--steps 200')"
-	@echo "make test    set up, run all tests (ARGS='tests/nn -k attention')"
-	@echo "make lab     set up, open JupyterLab on notebooks/"
-	@echo "make lint    set up, check style"
-	@echo "make setup   only set up .venv from requirements.lock"
-	@echo "make clean   remove .venv and caches (runs/ stays)"
+	@echo "make train      set up, train clip --size tiny, show what it learned (ARGS='--steps 200')"
+	@echo "make test       set up, run all tests and all notebooks (ARGS='tests/nn -k attention': these)"
+	@echo "make lab        set up, open JupyterLab on notebooks/"
+	@echo "make notebooks  set up, build notebooks/ and solutions/ from the lessons (ARGS=05; ARGS=--check)"
+	@echo "make lint       set up, check style"
+	@echo "make setup      only set up .venv from requirements.lock"
+	@echo "make clean      remove .venv and caches (runs/ stays)"
 
 setup: $(VENV)/.installed
 
@@ -25,7 +32,11 @@ train: setup
 	$(RUN) minivl train clip --size tiny $(ARGS)
 
 test: setup
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(THREADS) $(RUN) pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(if $(ARGS),,$(if $(NOTEBOOKS),$(TEST_NOTEBOOKS)))
+
+notebooks: setup
+	$(RUN) minivl.course.build $(ARGS)
 
 lab: setup
 	$(RUN) jupyterlab --notebook-dir=$(if $(wildcard notebooks),notebooks,.) $(ARGS)

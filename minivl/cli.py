@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "train a recipe; writes one folder with checkpoints, numbers and a report",
     "eval": "measure a trained run again and rewrite its report",
     "show": "how well one picture and one sentence fit, and where the model looks",
+    "check": "grade your exercises",
     "data": "list, preview, count, verify or rebuild the embedded data",
     "bench": "speed, memory and share of the peak of one training step here",
     "doctor": "what is wrong with this machine or installation, and the mend",
@@ -35,11 +36,12 @@ First steps
   minivl train clip --size test           the whole path in seconds; learns nothing yet
   minivl train clip --size tiny           about three minutes on two CPU cores
   minivl show runs/clip_tiny scene:0 "a dog on the left"
+  minivl check 05                         grade your exercises in lesson 05
 
 Everywhere
   --debug     show the traceback of an error (also: MINIVL_DEBUG=1)
 
-Exit codes: 0 done, 1 a bug (or what doctor found), 2 a mistake in what was typed, 3 out of
+Exit codes: 0 done, 1 a bug (or what check or doctor found), 2 a mistake in what was typed, 3 out of
 memory or disk, 4 data missing or damaged, 5 training diverged, 130 interrupted.
 """
 
