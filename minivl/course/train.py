@@ -1,0 +1,83 @@
+"""The training loop of a lesson: small enough to read in one breath, made of the engine's parts.
+
+`minivl train` does the same step with checkpoints, several processes and a log around it.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from minivl.errors import DivergedError
+from minivl.training.device import autocast, computing
+from minivl.training.optim import (
+    clip_gradient,
+    gradient_norm,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+)
+from minivl.training.recipe import Training
+
+
+def fit(
+    model: nn.Module,
+    batches: Iterator[dict],
+    steps: int,
+    *,
+    lr: float = 1e-3,
+    warmup: int = 20,
+    every: int = 0,
+    watch: Callable[[int], None] | None = None,
+    seed: int = 0,
+) -> list[float]:
+    """Train in place with AdamW, linear warm-up and a cosine; the loss of each step.
+
+    `model(batch)` returns a dict of scalar losses, whose sum is minimised; `model.after_step()` is
+    called after each step where there is one. `watch(step)` is called with the steps done so far,
+    every `every` steps, in eval mode and without gradient. `seed` is for what the model draws
+    (dropout); the caller's generators are left as they were. The model ends in eval mode.
+    Raises DivergedError where a loss is not finite, UserError for numbers that cannot train.
+    """
+    training = Training(steps=steps, lr=lr, warmup_steps=min(warmup, steps))
+    training.check()
+    device = next(model.parameters()).device
+    optimizer = make_optimizer(model, training)
+    losses: list[float] = []
+    with computing(training, device), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for step in range(steps):
+            model.train()
+            set_learning_rate(optimizer, learning_rate(step, training))
+            losses.append(train_step(model, to_device(next(batches), device), optimizer))
+            if not math.isfinite(losses[-1]):
+                raise DivergedError(
+                    f"the loss became {losses[-1]} at step {step + 1}",
+                    "lower lr, or warm up longer",
+                )
+            if watch is not None and every and (step + 1) % every == 0:
+                model.eval()
+                with torch.no_grad():
+                    watch(step + 1)
+    model.eval()
+    return losses
+
+
+def train_step(model: nn.Module, batch: dict, optimizer: torch.optim.Optimizer) -> float:
+    """Losses, gradients clipped to norm 1, one step of the optimiser; the sum of the losses."""
+    optimizer.zero_grad(set_to_none=True)
+    with autocast(next(model.parameters()).device, "auto"):
+        loss = sum(model(batch).values())
+    loss.backward()
+    clip_gradient(model, Training(clip_norm=1.0), gradient_norm(model))
+    optimizer.step()
+    if hasattr(model, "after_step"):
+        with torch.no_grad():
+            model.after_step()
+    return float(loss.detach())
+
+
+def to_device(batch: dict, device: torch.device) -> dict:
+    """The batch with its tensors on a device; other values as they are."""
+    return {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
