@@ -129,12 +129,13 @@ EXTRAS = code(
     "print('more')",
     "IntSlider()",
 )
+TIMED = code("import time", "print(time.perf_counter())", tags=' tags=["measures-time"]')
 
 
 @pytest.fixture
 def built(toy, capsys):
-    """A lesson with a widget and a set, built: its two files."""
-    cells = [*good_cells(), EXTRAS]
+    """A lesson with a widget, a set and a measured time, built: its two files."""
+    cells = [*good_cells(), TIMED, EXTRAS]
     toy.register()
     toy.write(cells)
     toy.build = lambda *arguments: build.main(list(arguments), toy.root, toy.scripts)
@@ -144,7 +145,7 @@ def built(toy, capsys):
 
 def test_building_checking_and_drifting(toy, built, capsys):
     out = capsys.readouterr().out
-    assert "46 cells, 3 exercises" in out
+    assert "47 cells, 3 exercises" in out
     assert "running at size tiny" in out and "ran in" in out
     files = [path.read_bytes() for path in built]
     solution = nbformat.read(built[1], as_version=4)
@@ -165,7 +166,7 @@ def test_building_checking_and_drifting(toy, built, capsys):
     assert [path.read_bytes() for path in built] == files, "a second build differs"
     capsys.readouterr()
 
-    cells = [*good_cells(), EXTRAS]
+    cells = [*good_cells(), TIMED, EXTRAS]
     cells[0] = text("# Other toys")
     toy.write(cells)
     shutil.copy(built[0], built[0].with_name("91_gone.ipynb"))

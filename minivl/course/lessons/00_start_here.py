@@ -87,7 +87,7 @@ families(scenes[0]["image"], scenes.caption(0))
 # number, is their similarity. All $v_i$ are computed once and kept. A fusion encoder has nothing to
 # keep: it runs anew for each pair.
 
-# %%
+# %% tags=["measures-time"]
 from functools import partial
 from timeit import repeat
 

@@ -468,7 +468,7 @@ with torch.no_grad(), plugged(patchify, interpolate_positions):
 #
 # Classifiers equal but for the patch, equally many steps. **Guess first:** which one names best?
 
-# %%
+# %% tags=["measures-time"]
 from time import perf_counter
 
 from minivl.visualize.trade import Measured, trade_off
