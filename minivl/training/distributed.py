@@ -5,6 +5,7 @@ one process every function here is a no-op.
 """
 
 import os
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -52,23 +53,21 @@ def any_rank(flag: bool) -> bool:
     return bool(votes.item())
 
 
-class GatherRows(torch.autograd.Function):
-    """All processes' rows in order of rank; the gradient goes back to the rows' owners, summed."""
+class BothWays(torch.autograd.Function):
+    """BothWays.apply(x, there, back): a function of x whose way back is written by hand."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        """x (n, d) on each process -> (world*n, d) on all."""
-        parts = [torch.empty_like(x) for _ in range(world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
+    def forward(
+        ctx, x: Tensor, there: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """x -> there(x)."""
+        ctx.back = back
+        return there(x)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        """Every process used every row: sum their gradients and keep the own rows'."""
-        # A copy: others may have been given the same gradient, and all_reduce overwrites it.
-        gradient = gradient.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(gradient)
-        return gradient.chunk(world_size())[rank()]
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Gradient of there(x) -> back(gradient), that of x."""
+        return ctx.back(gradient), None, None
 
 
 def gather_with_grad(x: Tensor) -> Tensor:
@@ -77,7 +76,19 @@ def gather_with_grad(x: Tensor) -> Tensor:
     x (n, d), the same shape on each process -> (world*n, d). What reaches a row is the sum over
     the processes, each of which used it. One process: x itself.
     """
-    return GatherRows.apply(x) if world_size() > 1 else x
+
+    def there(x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    def back(gradient: Tensor) -> Tensor:
+        # A copy: others may have been given the same gradient, and all_reduce overwrites it.
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
+        return gradient.chunk(world_size())[rank()]
+
+    return BothWays.apply(x, there, back) if world_size() > 1 else x
 
 
 class Gather:

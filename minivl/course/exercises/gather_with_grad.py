@@ -143,7 +143,7 @@ GATHER_WITH_GRAD = Exercise(
         "gradient passes.",
         "Your rows are part of every rank's loss. The gradient that comes home is the sum over "
         "ranks of what each sends to your rows.",
-        "A `torch.autograd.Function`: forward gathers and joins with `torch.cat`; backward clones "
+        "`BothWays.apply(x, there, back)`: there gathers and joins with `torch.cat`; back clones "
         "the gradient, calls `dist.all_reduce` on it and returns rows rank·b to rank·b + b. With "
         "one process return x itself.",
     ),
@@ -170,7 +170,7 @@ GATHER_WITH_GRAD = Exercise(
             "plain",
             _plain,
             "No gradient comes home: `all_gather` returns copies without history. Write the way "
-            "back yourself, in a `torch.autograd.Function`.",
+            "back yourself, with `BothWays`.",
         ),
         Variant(
             "own slot keeps gradient",
