@@ -81,5 +81,6 @@ $(VENV)/.installed: $(VENV)/.made requirements.lock pyproject.toml
 	  "$$uv" pip install --quiet --python $(VENV)/bin/python "$$@" || \
 	  { test -e $(VENV)/bin/pip && $(RUN) pip install --quiet "$$@"; }; \
 	}; \
-	install -r requirements.lock && install --no-deps --no-build-isolation -e .
+	install -r requirements.lock && install --no-deps --no-build-isolation -e . || { \
+	  echo "set-up stopped (the reason is above): run \`make setup\` again" >&2; exit 2; }
 	@touch $@

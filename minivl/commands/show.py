@@ -181,7 +181,8 @@ def print_answer(sentences: list[str], shares: list[float]) -> None:
     rank = order.index(0) + 1
     print(f"sentence  {sentences[0]}")
     print(
-        f"\nrank {rank} of {len(shares)} sentences (by chance each would get {1 / len(shares):.1%})"
+        f"\nrank {rank} of {len(shares)}: yours and sentences of its form about the other things "
+        f"(by chance each would get {1 / len(shares):.1%})"
     )
     for index in [*order[:SHOWN], *([0] if rank > SHOWN else [])]:
         mark = "  <- yours" if index == 0 else ""

@@ -78,7 +78,7 @@ def choose(asked: Iterable[str], known: Mapping[str, Any]) -> list[str]:
     for word in asked:
         name = short.get(word) or short.get(word.zfill(2))
         if name is None:
-            near = difflib.get_close_matches(word, short, 1, 0.5)
+            near = [] if word.isdigit() else difflib.get_close_matches(word, short, 1, 0.5)
             remedy = (
                 f"did you mean {short[near[0]]!r}?" if near else f"there are: {', '.join(known)}"
             )

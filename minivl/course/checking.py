@@ -2,6 +2,7 @@
 
 import json
 import os
+import textwrap
 from collections.abc import Callable
 
 from minivl.course.compare import kind
@@ -62,7 +63,8 @@ def told(verdict: Verdict, exercise: Exercise) -> str:
         return f"… {name}: not done yet.\n  Hint 1 of 3: {exercise.hints[0]}\n{OWN_VERSION}"
     notes = [f"  It prints: {line}" for line in verdict.printed.splitlines()[:3]]
     if verdict.state == "passed":
-        return "\n".join([f"✓ {name} passed: {proven(exercise)}.", *notes])
+        shown = textwrap.fill(proven(exercise), 88, initial_indent="  ", subsequent_indent="  ")
+        return "\n".join([f"✓ {name} passed {len(exercise.checks)} checks:", shown, *notes])
     lines = [f"✗ {name}: {verdict.title}", *(f"  {line}" for line in verdict.lines)]
     if verdict.message:
         lines.append(f"  {verdict.message}")
@@ -74,7 +76,7 @@ def proven(exercise: Exercise) -> str:
     titles = [one.title for one in exercise.checks]
     if any(isinstance(one, Case) and one.gradient for one in exercise.checks):
         titles.append("gradient")
-    return ", ".join(titles)
+    return "; ".join(titles)
 
 
 def hint(function: Callable | str) -> None:
@@ -118,7 +120,9 @@ def _report(verdict: Verdict, exercise: Exercise) -> None:
         "number": exercise.number,
         "exercise": exercise.name,
         "state": verdict.state,
-        "message": verdict.message or verdict.title,
+        "message": verdict.message
+        or verdict.title
+        or ("" if verdict.state == "passed" else f"hint: {exercise.hints[0]}"),
     }
     with open(file, "a", encoding="utf-8") as lines:
         lines.write(json.dumps(line, ensure_ascii=False) + "\n")

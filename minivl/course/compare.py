@@ -68,7 +68,10 @@ def shown(value: Any, longest: int = 160, decimals: int = 4) -> str:
     """A value as a verdict shows it: rounded, on one line, without its dtype."""
     if torch.is_tensor(value):
         value = value.detach()
-        text = str(_rounded(value.tolist(), decimals))
+        inner = value
+        while inner.ndim > 1 and len(inner) == 1:
+            inner = inner[0]  # the brackets around a single one only hide it
+        text = str(_rounded(inner.tolist(), decimals))
         if len(text) > longest:
             text = f"{text[:longest]} …"
         return text if value.ndim == 0 else f"{text}, shape {tuple(value.shape)}"

@@ -5,6 +5,7 @@ import copy
 import ctypes
 import io
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,12 @@ def call(function: Callable, arguments: tuple, seconds: float = SECONDS) -> Outc
             outcome.error = error
 
     thread = threading.Thread(target=run, daemon=True, name="exercise")
-    with random_state_kept(), contextlib.redirect_stdout(notes), contextlib.redirect_stderr(notes):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(random_state_kept())
+        stack.enter_context(contextlib.redirect_stdout(notes))
+        stack.enter_context(contextlib.redirect_stderr(notes))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # a verdict says what matters
         thread.start()
         thread.join(seconds)
         outcome.timed_out = thread.is_alive() or isinstance(outcome.error, TimeUp)

@@ -1,8 +1,11 @@
 """From a function to a verdict: the first check that fails, and which misconception explains it."""
 
 import dis
+import inspect
+import linecache
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -93,7 +96,7 @@ def _ask_case(function: Callable, exercise: Exercise, case: Case) -> Verdict:
     failed = Verdict(
         "wrong",
         case.title,
-        (f"input     {inputs(case.make())}", f"expected  {shown(expected)}"),
+        (*inputs(exercise, case.make()), f"expected  {shown(expected)}"),
         printed=outcome.printed,
     )
     if outcome.value is Ellipsis and outcome.error is None:
@@ -104,9 +107,12 @@ def _ask_case(function: Callable, exercise: Exercise, case: Case) -> Verdict:
         return replace(failed, lines=(*failed.lines, "got       nothing"), message=NO_RETURN)
     if differs := difference(outcome.value, expected):
         right, wrong = both_shown(expected, outcome.value)
-        lines = (failed.lines[0], f"expected  {right}", f"got       {wrong}")
+        lines = (*failed.lines[:-1], f"expected  {right}", f"got       {wrong}")
         lines += () if differs.startswith("other") else (f"          {differs}",)
-        return replace(failed, lines=lines, message=_squeezed(outcome.value, expected))
+        message = _squeezed(outcome.value, expected)
+        if differs.startswith("expected float"):
+            message = _format_of(function, exercise, case)
+        return replace(failed, lines=lines, message=message)
     if outcome.changed is not None:
         line = f"argument {outcome.changed + 1} is not what it was before the call"
         return replace(failed, lines=(line,), message=CHANGED)
@@ -117,9 +123,24 @@ def _ask_case(function: Callable, exercise: Exercise, case: Case) -> Verdict:
     return replace(failed, state="passed")
 
 
-def inputs(arguments: tuple) -> str:
-    """The arguments of a call, on one line."""
-    return "; ".join(shown(argument) for argument in arguments) or "(nothing)"
+def inputs(exercise: Exercise, arguments: tuple) -> tuple[str, ...]:
+    """The arguments of a call, a line each, with their names."""
+    names = list(inspect.signature(exercise.function).parameters)
+    if exercise.call or len(names) < len(arguments):
+        names = [""] * len(arguments)
+    given = [
+        f"{name} = {shown(value)}" if name else shown(value)
+        for name, value in zip(names, arguments, strict=False)
+    ]
+    head, *rest = given or ["(nothing)"]
+    return f"input     {head}", *(f"          {one}" for one in rest)
+
+
+def _format_of(function: Callable, exercise: Exercise, case: Case) -> str:
+    """Why a result has another number format: a new tensor, which may have cut the graph too."""
+    outcome = call(lambda: gradients(function, exercise, case), ())
+    flows = outcome.error is None and any(v is not None for v in (outcome.value or {}).values())
+    return FIXED_DTYPE if flows or not case.gradient else CUT_GRAPH
 
 
 def _crash(outcome: Outcome, failed: Verdict) -> Verdict | None:
@@ -129,20 +150,23 @@ def _crash(outcome: Outcome, failed: Verdict) -> Verdict | None:
     if outcome.error is None:
         return None
     error = outcome.error
-    what = (str(error).strip() or "no message").splitlines()[0][:200]
-    line = f"got       {type(error).__name__} in line {_line(error)}: {what}"
-    return replace(failed, lines=(*failed.lines, line))
+    first, *rest = (str(error).strip() or "no message").splitlines()
+    what = first if not rest else f"{first} … {rest[-1].strip()}"
+    lines = [f"got       {type(error).__name__}: {what[:300]}"]
+    if source := _source(error):
+        lines.append(f"          in the line `{source}`")
+    return replace(failed, lines=(*failed.lines, *lines))
 
 
-def _line(error: BaseException) -> str:
-    """Line of the learner's function in which an error arose, counted from the `def`."""
-    trace, place = error.__traceback__, None
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if place is None and "minivl" not in code.co_filename.replace("\\", "/").split("/"):
-            place = trace.tb_lineno - code.co_firstlineno + 1
+def _source(error: BaseException) -> str:
+    """The line of the learner's function in which an error arose; empty if it is not known."""
+    trace, found = error.__traceback__, ""
+    while trace is not None and not found:
+        file = trace.tb_frame.f_code.co_filename
+        if "minivl" not in Path(file).parts:
+            found = linecache.getline(file, trace.tb_lineno).strip()
         trace = trace.tb_next
-    return "?" if place is None else str(place)
+    return found
 
 
 def _squeezed(got: Any, expected: Any) -> str:
@@ -191,7 +215,7 @@ def _gradients(
         if difference(got, right):
             due, wrong = both_shown(right, got)
             lines = (
-                f"input     {inputs(case.make())}",
+                *inputs(exercise, case.make()),
                 f"expected  {due} as the gradient of argument {position + 1}",
                 f"got       {wrong}",
             )
@@ -238,39 +262,43 @@ def _explained(failure: Verdict, function: Callable, exercise: Exercise) -> Verd
     if failure.message or failure.title == exercise.checks[0].title:
         return failure
     told = " ".join(failure.lines)
-    crashed = "Error in line" in told or "expected the shape" in told
+    crashed = "Error: " in told or "expected the shape" in told
     sized = "shape (" in told
     return replace(failure, message=FIXED_SIZE) if crashed and sized else failure
 
 
 def recognised(function: Callable, exercise: Exercise) -> Variant | None:
-    """The first registered variant that gives what this function gives on all checks."""
-    right = fingerprint(exercise.function, exercise)
-    own = fingerprint(function, exercise)
+    """The first registered variant that gives what this function gives on all checks.
+
+    If there is none, the first that gives the same in all cases: a learner may break a promise that
+    the variant keeps. Variants that give the right results in all cases are told by their promises.
+    """
+    right, own = results(exercise.function, exercise), results(function, exercise)
+    kept = promises(function, exercise)
+    alike = [v for v in exercise.variants if _same(own, results(v.function, exercise))]
+    exact = [v for v in alike if promises(v.function, exercise) == kept]
     if _same(own, right):
-        return None
-    for variant in exercise.variants:
-        if _same(own, fingerprint(variant.function, exercise)):
-            return variant
-    return None
+        return next(iter(exact), None) if not all(kept) else None
+    return next(iter([*exact, *alike]), None)
 
 
-def fingerprint(function: Callable, exercise: Exercise) -> list[Any]:
-    """What a function does on every check: results and gradients, or the type of its error."""
-    prints: list[Any] = []
-    for check in exercise.checks:
-        if isinstance(check, Property):
-            told = call(check.holds, (function,), 2 * SECONDS)
-            prints.append(told.error is None and not told.timed_out and told.value is None)
-            continue
-        outcome = call(lambda *a: exercise.result(function, a), check.make())
-        prints.append(_trace(outcome))
-        if check.gradient or check.constant:
-            found = call(lambda case: gradients(function, exercise, case), (check,))
-            prints.append(_trace(found))
+def results(function: Callable, exercise: Exercise) -> list[Any]:
+    """What a function gives in every case: value and gradients, or the type of its error."""
+    found: list[Any] = []
+    for case in exercise.cases:
+        outcome = call(lambda *a: exercise.result(function, a), case.make())
+        found.append(_trace(outcome))
+        if case.gradient or case.constant:
+            found.append(_trace(call(lambda c: gradients(function, exercise, c), (case,))))
         if outcome.timed_out:
             break  # the others would keep the learner waiting as long
-    return prints
+    return found
+
+
+def promises(function: Callable, exercise: Exercise) -> list[bool]:
+    """Which of the exercise's properties a function has."""
+    asked = (call(one.holds, (function,), 2 * SECONDS) for one in exercise.properties)
+    return [told.error is None and not told.timed_out and told.value is None for told in asked]
 
 
 def _trace(outcome: Outcome) -> Any:
@@ -278,10 +306,12 @@ def _trace(outcome: Outcome) -> Any:
 
 
 def _same(a: Any, b: Any) -> bool:
+    """Equal values; a gradient that does not flow is one of zeros."""
     if isinstance(a, dict):
         return isinstance(b, dict) and a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple):
         return isinstance(b, list | tuple) and len(a) == len(b) and all(map(_same, a, b))
     if a is None or b is None:
-        return a is b
+        other = b if a is None else a
+        return other is None or (torch.is_tensor(other) and not other.any())
     return not difference(a, b)

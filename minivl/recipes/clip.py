@@ -150,7 +150,7 @@ def without(numbers: ImageEncoder | TextEncoder, name: str) -> dict:
 
 NOTES = {
     "test": (),
-    "tiny": ("about 3 minutes on two CPU cores, 0.5 GB of memory",),
+    "tiny": ("about 3 minutes on two CPU cores, 1.5 GB of memory with torch itself",),
     "small": ("an estimated hour on one GPU of 16 GB (not measured)",),
     "base": ("the paper's 390,625 steps of 32,768 pairs: days on many GPUs",),
 }

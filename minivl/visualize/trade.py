@@ -46,7 +46,7 @@ def trade_off(points: Sequence[Measured], *, chance: float, cost: str) -> Pictur
     costs = [point.cost for point in points] or [1.0]
     axes.set_xscale("log", base=2)
     axes.set(xlim=(min(costs) / 1.5, max(costs) * 4), ylim=(0, 105))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel=cost, ylabel="right answers, %")
     axes.text(

@@ -140,7 +140,8 @@ def test_an_error_is_told_with_its_line():
         return first + missing  # noqa: F821
 
     told = verdict(wrong)
-    assert "NameError in line 3: name 'missing'" in told.lines[-1]
+    assert "NameError: name 'missing' is not defined" in told.lines[-2]
+    assert "in the line `return first + missing  # noqa: F821`" in told.lines[-1]
 
 
 def test_a_loop_without_end_is_ended(monkeypatch):
@@ -156,6 +157,42 @@ def test_a_loop_without_end_is_ended(monkeypatch):
 
     told = verdict(endless)
     assert told.message == judging.TOO_LONG and "no answer" in told.lines[-1]
+
+
+def test_a_long_error_keeps_its_last_line_where_the_reason_is():
+    def wrong(logits):
+        raise ValueError("a pattern failed\nmany words\nthe reason")
+
+    assert "ValueError: a pattern failed … the reason" in " ".join(verdict(wrong).lines)
+
+
+def test_a_narrow_number_made_anew_has_lost_its_gradient():
+    told = verdict(lambda x: torch.tensor(float(by_loops(x))))
+    assert "expected float64, got float32" in told.lines[-1] and told.message == judging.CUT_GRAPH
+
+
+def test_a_variant_is_known_though_another_promise_breaks():
+    def sometimes(scores):
+        return rows_only(scores) if scores.any() else scores.sum() * 0 + 7
+
+    assert verdict(sometimes).variant == "rows only"
+
+
+def test_arguments_are_named(monkeypatch):
+    def two(logits):
+        return by_loops(logits) * 2
+
+    assert verdict(two).lines[0].startswith("input     logits = [[1.0986, 1.0986], [0.0, 0.0]]")
+
+
+def test_warnings_are_no_part_of_a_verdict():
+    def warned(logits):
+        import warnings
+
+        warnings.warn("beware", stacklevel=1)
+        return by_loops(logits)
+
+    assert verdict(warned).printed == ""
 
 
 def test_a_float_where_a_tensor_is_due():
@@ -188,7 +225,9 @@ def test_random_state_and_printing_stay_inside(capsys):
 
 def test_check_gives_back_what_may_be_used(capsys):
     assert check(by_loops) is by_loops
-    assert capsys.readouterr().out.startswith("✓ info_nce passed: two pairs by hand, three pairs")
+    assert capsys.readouterr().out.startswith(
+        "✓ info_nce passed 3 checks:\n  two pairs by hand; three pairs; zeros cost ln n; gradient"
+    )
     assert check(rows_only) is contrastive.info_nce
     out = capsys.readouterr().out
     assert out.startswith("✗ info_nce: two pairs by hand\n  input")

@@ -110,6 +110,21 @@ def _gathering(home: Callable[[Tensor, int, int], Tensor]) -> Callable:
     return lambda x: Gather.apply(x) if dist.is_initialized() else x
 
 
+def _sliced_first(x):
+    class Gather(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return torch.cat(_gathered(x))
+
+        @staticmethod
+        def backward(ctx, gradient):
+            own = gradient.chunk(dist.get_world_size())[dist.get_rank()].clone()
+            dist.all_reduce(own)
+            return own
+
+    return Gather.apply(x) if dist.is_initialized() else x
+
+
 def _plain(x):
     return torch.cat(_gathered(x)) if dist.is_initialized() else x
 
@@ -144,7 +159,7 @@ GATHER_WITH_GRAD = Exercise(
         "Your rows are part of every rank's loss. The gradient that comes home is the sum over "
         "ranks of what each sends to your rows.",
         "`BothWays.apply(x, there, back)`: there gathers and joins with `torch.cat`; back clones "
-        "the gradient, calls `dist.all_reduce` on it and returns rows rank·b to rank·b + b. With "
+        "the gradient, calls `dist.all_reduce` on it and returns rows rank·n to rank·n + n. With "
         "one process return x itself.",
     ),
     checks=(
@@ -182,12 +197,23 @@ GATHER_WITH_GRAD = Exercise(
             "averaged",
             _gathering(lambda gradient, rank, ranks: gradient.chunk(ranks)[rank] / ranks),
             "You averaged over ranks. DDP divides by the number of ranks already: dividing here "
-            "too makes the gradient of the encoders w times too small.",
+            "too makes the gradient of the encoders W times too small.",
         ),
         Variant(
             "first slice",
             _gathering(lambda gradient, rank, ranks: gradient.chunk(ranks)[0]),
-            "Every rank took the gradient of rank 0's rows. Yours begin at row rank·b.",
+            "Every rank took the gradient of rank 0's rows. Yours begin at row rank·n.",
+        ),
+        Variant(
+            "own rows before the sum",
+            _sliced_first,
+            "You kept your rows before the sum, so each rank added rows of its own. First sum the "
+            "whole gradient over all ranks, then keep your rows.",
+        ),
+        Variant(
+            "all rows",
+            _gathering(lambda gradient, rank, ranks: gradient.sum(0, keepdim=True)),
+            "Your way back returns the gradient of all rows. Keep those of your rank.",
         ),
         Variant(
             "own rows first",

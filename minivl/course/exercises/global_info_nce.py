@@ -88,7 +88,7 @@ GLOBAL_INFO_NCE = Exercise(
         "There are two matrices of logits, each with b rows and a column for every row of all "
         "ranks.",
         "Compare image with all_text and text with all_image. Both have one cross-entropy.",
-        "Own row i is row rank·b + i of all: that is its label. "
+        "Own row i is row rank·n + i of all: that is its label. "
         "`torch.arange(len(image)) + rank * len(image)`, then the mean of both directions.",
     ),
     checks=(
@@ -114,7 +114,7 @@ GLOBAL_INFO_NCE = Exercise(
             "no offset",
             _contrasting(offset=lambda rank, rows: 0),
             "On rank 1 your labels point at rank 0's sentences. Rank 0 alone cannot show this: "
-            "own row i is row rank·b + i of all.",
+            "own row i is row rank·n + i of all.",
         ),
         Variant(
             "local only",
@@ -140,8 +140,8 @@ GLOBAL_INFO_NCE = Exercise(
         Variant(
             "offset of rank",
             _contrasting(offset=lambda rank, rows: rank),
-            "Your labels start at `rank`, but every rank before yours holds b rows: start at "
-            "rank·b.",
+            "Your labels start at `rank`, but every rank before yours holds n rows: start at "
+            "rank·n.",
         ),
         Variant(
             "sum",
@@ -156,7 +156,7 @@ GLOBAL_INFO_NCE = Exercise(
         Variant(
             "rows of all",
             _all_rows,
-            "You score the rows of all ranks on every rank: the same work w times. Each rank "
+            "You score the rows of all ranks on every rank: the same work W times. Each rank "
             "scores its own rows, and the mean over ranks is the joint loss.",
         ),
     ),

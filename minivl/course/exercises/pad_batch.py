@@ -92,6 +92,12 @@ PAD_BATCH = Exercise(
             "padding.",
         ),
         Variant(
+            "padded left, mask right",
+            _padding(left=True, mask=lambda ids, real, pad: real.flip(dims=(1,))),
+            "Your padding came first, so CLS is no longer token 0 and the mask marks padding. Fill "
+            "up behind.",
+        ),
+        Variant(
             "mask inverted",
             _padding(mask=lambda ids, real, pad: ~real),
             "You marked the padding. True (or 1) marks real tokens.",

@@ -123,6 +123,17 @@ PATCHIFY = Exercise(
             "You swapped rows and columns inside each patch.",
         ),
         Variant(
+            "pixels by patches",
+            _in_order("b (c p q) (gh gw)"),
+            "You have numbers x patches. A row is one patch: exchange the last two dimensions.",
+        ),
+        Variant(
+            "every gh-th pixel",
+            lambda image, p: rearrange(image, "b c (p gh) (q gw) -> b (gh gw) (c p q)", p=p, q=p),
+            "Your patch takes every gh-th row and every gw-th column of the picture. Neighbours "
+            "belong together: split into (gh p), the grid first.",
+        ),
+        Variant(
             "a token for each channel",
             _in_order("b (c gh gw) (p q)"),
             "You made a token of every channel. One token holds all channels of its patch.",

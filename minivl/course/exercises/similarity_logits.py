@@ -121,6 +121,13 @@ SIMILARITY_LOGITS = Exercise(
             "You divided by the scale. It is 1/τ, the inverse of the temperature: multiply.",
         ),
         Variant(
+            "row by row",
+            lambda image, text, logit_scale: (
+                logit_scale.exp() * F.cosine_similarity(image, text, dim=-1)
+            ),
+            "You compared row i with row i only. Every picture meets every sentence: a matrix.",
+        ),
+        Variant(
             "transposed",
             lambda image, text, logit_scale: _comparing()(image, text, logit_scale).T,
             "Your rows are sentences. Rows should be pictures, columns sentences.",

@@ -58,6 +58,12 @@ SPLIT_HEADS = Exercise(
             "Split the width first, then move the dimension of heads.",
         ),
         Variant(
+            "view only",
+            lambda x, heads: x.view(len(x), heads, x.shape[1], -1),
+            "You cut the memory into runs, so tokens are torn apart: head 0 holds both halves of "
+            "token 1. Split the width first, then move the dimension of heads.",
+        ),
+        Variant(
             "not transposed",
             lambda x, heads: x.reshape(*x.shape[:2], heads, -1),
             "You have tokens x heads. Attention needs heads first, so that tokens meet tokens.",

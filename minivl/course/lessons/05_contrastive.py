@@ -5,7 +5,7 @@
 #
 # A network that looks at each pair would need a million passes. CLIP looks at every picture once,
 # before anybody asks. You write the loss that makes this possible, train CLIP with it, and spread
-# it over several processes. Four blanks, about an hour.
+# it over several processes. Four blanks, about an hour and a half.
 
 # %%
 import torch
@@ -29,6 +29,7 @@ from minivl.visualize.scenes import contact_sheet
 
 recipe = ClipRecipe.at_size("test" if size() == "test" else "tiny")
 STEPS, POOL, PAIRS = (10, 32, 1_280) if size() == "test" else (500, 256, 9_600)
+print(f"size {size()}" + (": a rehearsal, nothing is learned" if size() == "test" else ""))
 source = SceneSource.load(recipe.data)
 pool = retrieval_pool(source, "validation", POOL)
 contact_sheet(pool.images[:4], pool.captions[:4])
@@ -302,7 +303,7 @@ rank_shares()
 #
 # *Global* loss (FLAVA): the *vectors* of all ranks are gathered, $Wn$ rows of $d$ numbers, and a
 # rank compares its own rows with all. That is cheap to send: a vector of CLIP has 512 numbers, a
-# picture 3 · 224 · 224. Look at the labels of rank 1!
+# picture 3 · 224 · 224. Hatched: own sentences against all pictures. Look at the labels of rank 1!
 
 # %% exercise minivl.objectives.contrastive.global_info_nce
 
@@ -350,14 +351,15 @@ x.grad
 # %% [markdown]
 # There: $x\to y$. Back: the gradient of $y$ comes in, that of $x$ goes out; here it was doubled.
 #
-# Your rule. There: the rows of all ranks, in order. Back: the gradient of *my* rows, **summed over
-# all ranks**. `dist.all_gather(parts, x)` fills a list, `dist.all_reduce(x)` sums in place.
+# Your rule. There: the rows of all ranks, in order. Back: **first sum** the whole gradient over all
+# ranks, then keep *my* rows. `dist.all_gather(parts, x)` fills a list, `dist.all_reduce(x)` sums in
+# place; both return nothing.
 
 # %% exercise minivl.training.distributed.gather_with_grad
 
 # %% [markdown]
-# Why the sum, not the mean? DistributedDataParallel averages already. With $\theta$ the weights, the same on each rank, and
-# $L_r$ the loss of rank $r$, it walks along
+# Why the sum, not the mean? DistributedDataParallel averages already. With $\theta$ the weights,
+# the same on each rank, and $L_r$ the loss of rank $r$, it walks along
 #
 # $$g=\frac1W\sum_{r=0}^{W-1}\frac{\partial L_r}{\partial\theta}$$
 #
@@ -527,8 +529,8 @@ stage = full.stages(seed=0)[0]
 giant = check_model(stage)  # shapes only: no number is drawn
 parameters = sum(p.numel() for p in giant.parameters())
 steps, batch = full.training.steps, full.training.batch_size
-print(f"ViT-B/16 and a text tower of 12 layers: {parameters / 1e6:.0f} million parameters")
-print(f"{steps * batch / 1e9:.1f} billion pairs: {', '.join(stage.notes)}")
+print(f"ViT-B/16 and a text tower with BERT's words: {parameters / 1e6:.0f} million parameters")
+print(f"{steps * batch / 1e9:.1f} billion pairs; {', '.join(stage.notes)}")
 if size() == "base":
     giant, (big,) = stage.build_model().to(device), stage.build_streams()
     some = (fetch(big, positions(k, 128), 0).batch for k in range(100))
