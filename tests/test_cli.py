@@ -87,6 +87,7 @@ MISTAKES = {
     "size without value": (["train", "clip", "--size"], 2, "--size cannot be ''", "test, tiny"),
     "stray word": ([*CLIP, "now"], 2, "now", "--help"),
     "no steps": ([*CLIP, "--steps", "0"], 2, "steps is 0", "1 or more"),
+    "negative seed": ([*CLIP, "--seed", "-1"], 2, "seed is -1", "0 or more"),
     "negative rate": ([*CLIP, "--lr", "-1"], 2, "lr is -1", "above 0"),
     "heads": ([*CLIP, "--image.heads", "5"], 2, "head", "change that field"),
     "patches": ([*CLIP, "--image-size", "33"], 2, "33", "change that field"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minivl.commands.parser import did_you_mean
 from minivl.commands.runs import check_fields, check_model, check_streams, recipe_class, settings
-from minivl.errors import ResourceError, UserError
+from minivl.errors import ResourceError, UserError, require_field
 from minivl.recipes import RECIPES
 from minivl.training.recipe import Stage
 from minivl.training.run import Run
@@ -61,6 +61,7 @@ def main(arguments: list[str]) -> int:
 
     options, recipe = parse(name, rest)
     check_fields(recipe)
+    require_field(options, "seed", options.seed >= 0, "0 or more")
     folder = options.out or default_folder(name, getattr(recipe, "size", "tiny"), options.resume)
     run = Run(
         folder,

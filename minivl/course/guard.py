@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-SECONDS = 2.0
+SECONDS = 1.5
 """What a call on a handful of numbers may take."""
 
 KEPT = 2_000
@@ -70,17 +70,23 @@ def call(function: Callable, arguments: tuple, seconds: float = SECONDS) -> Outc
         thread.start()
         thread.join(seconds)
         outcome.timed_out = thread.is_alive() or isinstance(outcome.error, TimeUp)
-        for _ in range(10):
-            if not thread.is_alive():
-                break
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(thread.ident or 0), ctypes.py_object(TimeUp)
-            )
-            thread.join(0.05)
+        interrupt(thread)
     outcome.printed = notes.getvalue()
     pairs = enumerate(zip(before, arguments, strict=True))
     outcome.changed = next((i for i, (old, new) in pairs if not identical(old, new)), None)
     return outcome
+
+
+def interrupt(thread: threading.Thread) -> bool:
+    """Throw TimeUp into a thread, several times if it is caught there; whether the thread ended."""
+    for _ in range(10):
+        if not thread.is_alive():
+            return True
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(TimeUp)
+        )
+        thread.join(0.05)
+    return not thread.is_alive()
 
 
 @contextlib.contextmanager

@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from minivl.course.guard import interrupt
+
 GRACE = 0.25
 """Seconds after the limit in which a rank that waited in vain can say so."""
 
@@ -26,6 +28,10 @@ _one_run = threading.Lock()
 
 class RankError(RuntimeError):
     """A rank failed (its own error is the cause) or did not come to where others wait for it."""
+
+
+class RankTimeUp(RankError):
+    """A rank was still at work when its time was over."""
 
 
 class Meetings:
@@ -115,10 +121,13 @@ def run_ranks(
             thread.start()
         for thread in threads:
             thread.join(max(0.0, meetings.deadline + GRACE - time.monotonic()))
+    late = [number for number, thread in enumerate(threads) if thread.is_alive()]
+    for number in late:
+        interrupt(threads[number])  # else it would go on, and slow down all that comes after
+        errors.pop(number, None)
     _raise_first(errors)
-    for number, thread in enumerate(threads):
-        if thread.is_alive():
-            raise RankError(f"rank {number} is not done after {seconds:g} seconds")
+    if late:
+        raise RankTimeUp(f"rank {late[0]} is not done after {seconds:g} seconds")
     return results
 
 

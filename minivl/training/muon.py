@@ -84,6 +84,9 @@ class Muon(torch.optim.AdamW):
         """Nesterov's: the running mean of the gradients, looked at one step ahead."""
         state = self.state[parameter]
         if not state:
+            # Torch asks every state of an AdamW for its step when it is loaded.
+            state["step"] = torch.zeros(())
             state["momentum_buffer"] = torch.zeros_like(parameter)
+        state["step"] += 1
         mean = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
         return parameter.grad.lerp(mean, momentum)

@@ -90,8 +90,9 @@ class Picture(Figure):
             options["metadata"] = words | (options.get("metadata") or {})
         super().savefig(fname, **options)
 
-    def _repr_png_(self) -> bytes:
-        return png_bytes(self)
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+        """What Jupyter shows, and the words that stand for it where pictures are not seen."""
+        return png_bytes(self), {"alt": self.caption.alt}
 
 
 def styled(draw: Draw) -> Draw:

@@ -1,6 +1,8 @@
 """Three states, the first failing check, the misconception by name; nothing gets out."""
 
 import math
+import threading
+import time
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ import torch.nn.functional as F
 
 from minivl.course import judging
 from minivl.course.checking import check, hint, judge, progress
-from minivl.course.exercise import Case, Exercise, Property, Variant
+from minivl.course.exercise import Case, Exercise, Property, Variant, find
 from minivl.objectives import contrastive
 
 L3 = math.log(3)
@@ -282,3 +284,40 @@ def test_what_is_no_function_is_told(given, capsys, monkeypatch):
 def test_numbers_that_differ_far_behind_are_told_apart():
     told = verdict(lambda x: by_loops(x) + 1e-6)
     assert told.lines[1:] == ("expected  0.7650677", "got       0.7650687")
+
+
+def test_a_plain_number_has_lost_its_gradient():
+    assert verdict(lambda x: by_loops(x).item()).message == judging.CUT_GRAPH
+
+
+def test_what_answers_too_slowly_is_told_before_patience_ends(monkeypatch):
+    monkeypatch.setattr(judging, "PATIENCE", 0.1)
+
+    def slow(logits):
+        time.sleep(0.06)
+        return by_loops(logits)
+
+    begun = time.monotonic()
+    told = verdict(slow)
+    assert told.message == judging.TOO_SLOW and time.monotonic() - begun < 2
+
+
+def test_a_text_that_is_returned_is_an_answer():
+    def answer(logits):
+        return "0.76"
+
+    assert verdict(answer).state == "wrong"
+
+
+def test_a_loop_on_several_ranks_ends_with_its_threads():
+    exercise = find("gather_with_grad")
+
+    def gather_with_grad(x):
+        while True:
+            pass
+
+    begun = time.monotonic()
+    told = judge(gather_with_grad, exercise)
+    assert told.message == judging.TOO_LONG and time.monotonic() - begun < 5
+    assert not [t for t in threading.enumerate() if t.name.startswith("rank ")]
+    assert judge(exercise.function, exercise).state == "passed"

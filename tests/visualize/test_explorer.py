@@ -73,7 +73,7 @@ def test_a_still_picture_is_inside_and_apart(kind, explorer, text, check_legible
     width, height = np.round(shown.still.get_size_inches() * 144).astype(int)
     assert np.abs(np.subtract(pixels(source).shape[:2], (height, width))).max() <= 1
     assert len(alt) > 40
-    assert shown.still._repr_png_().startswith(b"\x89PNG")
+    assert shown.still._repr_png_()[0].startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("kind", ["patches", "tokens"])

@@ -66,7 +66,7 @@ def test_jupyter_gets_words_and_html_and_the_still_shows_itself(pictures):
     bundle = viewer._repr_mimebundle_()
     assert bundle["text/html"] == viewer.html
     assert viewer.still.caption.alt in bundle["text/plain"]
-    assert viewer.still._repr_png_().startswith(b"\x89PNG")
+    assert viewer.still._repr_png_()[0].startswith(b"\x89PNG")
 
 
 def test_nothing_is_asked_of_the_network_and_two_builds_agree(pictures):

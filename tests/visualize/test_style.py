@@ -58,7 +58,8 @@ def test_a_foreign_png_has_an_empty_caption_and_a_broken_one_is_an_error(tmp_pat
 
 
 def test_jupyter_shows_a_picture_without_pyplot():
-    assert small_picture()._repr_png_().startswith(b"\x89PNG")
+    png, words = small_picture()._repr_png_()
+    assert png.startswith(b"\x89PNG") and words == {"alt": small_picture().caption.alt}
 
 
 def test_styled_leaves_the_callers_settings_untouched():

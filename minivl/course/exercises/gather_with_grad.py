@@ -12,7 +12,8 @@ from torch import Tensor
 
 from minivl.course.exercise import Case, Exercise, Property, Variant
 from minivl.course.exercises import differs, drawn, numbers, told
-from minivl.course.ranks import RankError, run_ranks
+from minivl.course.guard import TimeUp
+from minivl.course.ranks import RankError, RankTimeUp, run_ranks
 
 SECONDS = 1.0
 
@@ -52,6 +53,8 @@ def _run(work: Callable, arguments: list[tuple]) -> list:
     """run_ranks; an error of the function itself comes out as it is, with its line."""
     try:
         return run_ranks(work, arguments, SECONDS)
+    except RankTimeUp:
+        raise TimeUp from None
     except RankError as error:
         raise error.__cause__ or error from None
 

@@ -41,6 +41,24 @@ def _ones_stay_ones(interpolate_positions: Callable) -> str | None:
     return told("ten positions of ones to a grid of 5 x 4", "21 positions of ones", shape)
 
 
+def _sixty_one(interpolate_positions: Callable) -> str | None:
+    """61/7 is no number of base two: seven times it, rounded down, is 60."""
+    got = interpolate_positions(torch.ones(1, 50, 1, dtype=torch.float64), (61, 61))
+    rows = 1 + 61 * 61
+    if torch.is_tensor(got) and got.shape == (1, rows, 1):
+        return None
+    shape = f"shape {tuple(got.shape)}" if torch.is_tensor(got) else f"{got}"
+    return told("a grid of 7 x 7 to 61 x 61", f"shape (1, {rows}, 1)", shape)
+
+
+def _by_a_factor(positions, grid):
+    side = round((positions.shape[1] - 1) ** 0.5)
+    cells = rearrange(positions[:, 1:], "1 (g1 g2) d -> 1 d g1 g2", g1=side)
+    factor = (grid[0] / side, grid[1] / side)
+    cells = F.interpolate(cells, scale_factor=factor, mode="bicubic")
+    return torch.cat([positions[:, :1], rearrange(cells, "1 d h w -> 1 (h w) d")], dim=1)
+
+
 def _stretching(
     *, swapped: bool = False, put: Callable = lambda cls, cells: [cls, cells], **options
 ) -> Callable:
@@ -95,6 +113,7 @@ INTERPOLATE_POSITIONS = Exercise(
         Case("3 x 3 to 5 x 2", lambda: (drawn(1, 1, 10, 3), (5, 2)), gradient=(0,)),
         Case("4 x 4 to 2 x 3", lambda: (drawn(2, 1, 17, 2), (2, 3))),
         Property("equal positions stay equal", _ones_stay_ones),
+        Property("a grid of 61 x 61", _sixty_one),
     ),
     variants=(
         Variant(
@@ -108,6 +127,12 @@ INTERPOLATE_POSITIONS = Exercise(
             _stretching(mode="nearest"),
             "You copied the nearest cell, which is what `interpolate` does if no mode is given. "
             'ViT uses `mode="bicubic"`.',
+        ),
+        Variant(
+            "by a factor",
+            _by_a_factor,
+            "You asked for a factor, and rounding lost a row: 7 times 61/7 gave 60. Ask for a "
+            "`size`.",
         ),
         Variant(
             "CLS lost",

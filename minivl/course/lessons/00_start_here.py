@@ -469,8 +469,7 @@ print("a plain softmax of hidden scores:", torch.full((2,), -torch.inf).softmax(
 #
 # No, as section 6 measured: both axes learn the task. With the wrong axis a query's weights need
 # not add up to 1, and each output depends on what the other tokens ask. That can cost: set PLACES to
-# 30 and STEPS to 400, and compare the curves. Of three seeds that we tried, all three learned later
-# with the wrong axis.
+# 30 and STEPS to 400, and compare the curves with a few seeds. Which axis learns first?
 #
 # </details>
 

@@ -205,9 +205,8 @@ position_maps({"as it is": (positions, grid), "stretched": (stretched, larger)})
 # <details><summary>What is <code>offset</code> for?</summary>
 #
 # DINO's code asks for a scale factor instead of a size, and adds 0.1 to the grid first, lest rounding
-# lose a row. This also moves the points at which it reads: from 14 × 14 to 6 × 6, positions drawn
-# from a standard normal distribution change by 0.18 on average. Weights trained with one form want
-# the same form again. Try it: call `minivl.nn.vit.interpolate_positions` with both offsets.
+# lose a row. This also moves the points at which it reads, so the positions come out different.
+# Weights trained with one form want the same form again. Try it: call `minivl.nn.vit.interpolate_positions` with both offsets.
 # </details>
 
 # %% [markdown]
@@ -452,8 +451,8 @@ truths = [names[i] for i in test["label"]]
 named_pictures(np.stack([pixels(one) for one in test["image"]]), guesses, truths)
 
 # %% [markdown]
-# An unknown artist: far better than guessing, worse than known ones. Now your second function: the
-# same weights read pictures that are a third larger, without one step of training.
+# An unknown artist: far better than guessing. Is it worse than the known ones? Now your second
+# function: the same weights read pictures that are a third larger, without one step of training.
 
 # %%
 test, sides = tests["validation"], [IMAGE, IMAGE * 4 // 3 // PATCH * PATCH]
@@ -522,23 +521,23 @@ trade_off(points, chance=1 / len(names), cost="milliseconds a picture, forward")
 #
 # Halving $p$ makes four times as many tokens, and attention weights grow with $1/p^4$. In return a
 # token is closer to a detail: what is smaller than a patch must be read by the linear layer alone.
-# The figure above is the experiment, and at `tiny` patch 8 wins it: with 145 tokens the model has not
-# yet found out whom to look at. Set `SHORT, FEW = 600, 64` and run the cell again (some minutes). In
-# our run the order was then 4, 8, 16, and patch 4 took about four times as long as patch 8.
+# The figure above is the experiment. So short a training favours few tokens: with 145 of them the
+# model has not yet found out whom to look at. Set `SHORT, FEW = 600, 64` and run the cell again (some
+# minutes): which order do you find now, and at which price?
 # </details>
 #
 # <details><summary>2. The classifier reads the class token. Would the mean of the patches do as well?</summary>
 #
 # The class token can look at the patches of the thing and leave out the photograph; the mean weighs
 # all patches alike. The experiment: in `Namer.logits` write `[:, 1:].mean(1)` in place of `[:, 0]`,
-# run the cells down to "Does it work?", and compare. With two seeds the class token was ahead both
-# times. It depends on the task: minivl's CLIP, whose sentences name all that is there, learns sooner
-# from the mean and takes it at `tiny`, and the class token, as the paper, at `base`.
+# run the cells down to "Does it work?", and compare, with two seeds each. It depends on the task:
+# minivl's CLIP, whose sentences name all that is there, learns sooner from the mean and takes it at
+# `tiny`, and the class token, as the paper, at `base`.
 # </details>
 #
 # **Stretch goal.** A few convolutions in place of the linear layer see edges before the first block
 # (Xiao et al. 2021). Give `ViT` the argument `stem="conv"` inside `Namer`, train equally many steps,
-# and compare on both tests. Expect far fewer mistakes. What has your `patchify` still to do with it?
+# and compare on both tests. How many mistakes are left? What has your `patchify` still to do with it?
 
 # %% [markdown]
 # ## Full size
