@@ -451,8 +451,8 @@ truths = [names[i] for i in test["label"]]
 named_pictures(np.stack([pixels(one) for one in test["image"]]), guesses, truths)
 
 # %% [markdown]
-# An unknown artist: far better than guessing. Is it worse than the known ones? Now your second
-# function: the same weights read pictures that are a third larger, without one step of training.
+# An unknown artist: far better than guessing. Now your second function: the same weights read
+# larger pictures, without one step of training.
 
 # %%
 test, sides = tests["validation"], [IMAGE, IMAGE * 4 // 3 // PATCH * PATCH]
