@@ -4,7 +4,8 @@
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,40 +18,48 @@ from minivl.training.optim import (
     learning_rate,
     make_optimizer,
     set_learning_rate,
+    set_weight_decay,
 )
 from minivl.training.recipe import Training
 
 
-def fit(
+def fit(  # noqa: PLR0913 - a lesson names what it changes
     model: nn.Module,
     batches: Iterator[dict],
     steps: int,
     *,
     lr: float = 1e-3,
     warmup: int = 20,
+    optimizer: Literal["adamw", "muon"] = "adamw",
+    schedules: Mapping[str, Callable[[int], float]] | None = None,
     every: int = 0,
     watch: Callable[[int], None] | None = None,
     seed: int = 0,
 ) -> list[float]:
-    """Train in place with AdamW, linear warm-up and a cosine; the loss of each step.
+    """Train in place with linear warm-up and a cosine; the loss of each step.
 
-    `model(batch)` returns a dict of scalar losses, whose sum is minimised; `model.after_step()` is
-    called after each step where there is one. `watch(step)` is called with the steps done so far,
-    every `every` steps, in eval mode and without gradient. `seed` is for what the model draws
-    (dropout); the caller's generators are left as they were. The model ends in eval mode.
+    `model(batch)` returns a dict of scalar losses, whose sum is minimised; where the model has
+    them, `before_step(step)` and `after_step()` are called around the optimiser's step. `schedules`
+    maps names to values at a step from 0, as in a recipe's Stage: "weight_decay", or attributes of
+    the model.
+    `watch(step)` is called with the steps done so far, every `every` steps, in eval mode and
+    without gradient. `seed` is for what the model draws (dropout); the caller's generators are left
+    as they were. The model ends in eval mode.
     Raises DivergedError where a loss is not finite, UserError for numbers that cannot train.
     """
-    training = Training(steps=steps, lr=lr, warmup_steps=min(warmup, steps))
+    training = Training(steps=steps, lr=lr, warmup_steps=min(warmup, steps), optimizer=optimizer)
     training.check()
     device = next(model.parameters()).device
-    optimizer = make_optimizer(model, training)
+    stepper = make_optimizer(model, training)
     losses: list[float] = []
     with computing(training, device), torch.random.fork_rng():
         torch.manual_seed(seed)
         for step in range(steps):
             model.train()
-            set_learning_rate(optimizer, learning_rate(step, training))
-            losses.append(train_step(model, to_device(next(batches), device), optimizer))
+            set_learning_rate(stepper, learning_rate(step, training))
+            for name, value in (schedules or {}).items():
+                _set(model, stepper, name, value(step))
+            losses.append(train_step(model, to_device(next(batches), device), stepper, step))
             if not math.isfinite(losses[-1]):
                 raise DivergedError(
                     f"the loss became {losses[-1]} at step {step + 1}",
@@ -64,13 +73,24 @@ def fit(
     return losses
 
 
-def train_step(model: nn.Module, batch: dict, optimizer: torch.optim.Optimizer) -> float:
+def _set(model: nn.Module, optimizer: torch.optim.Optimizer, name: str, value: float) -> None:
+    if name == "weight_decay":
+        set_weight_decay(optimizer, value)
+    else:
+        setattr(model, name, value)
+
+
+def train_step(
+    model: nn.Module, batch: dict, optimizer: torch.optim.Optimizer, step: int = 0
+) -> float:
     """Losses, gradients clipped to norm 1, one step of the optimiser; the sum of the losses."""
     optimizer.zero_grad(set_to_none=True)
     with autocast(next(model.parameters()).device, "auto"):
         loss = sum(model(batch).values())
     loss.backward()
     clip_gradient(model, Training(clip_norm=1.0), gradient_norm(model))
+    if hasattr(model, "before_step"):
+        model.before_step(step)
     optimizer.step()
     if hasattr(model, "after_step"):
         with torch.no_grad():

@@ -19,12 +19,15 @@ class Line(nn.Module):
         self.dropout = nn.Dropout(dropout)
         nn.init.zeros_(self.layer.weight)
         nn.init.zeros_(self.layer.bias)
-        self.after, self.modes = 0, []
+        self.before, self.after, self.modes = [], 0, []
 
     def forward(self, batch):
         self.modes.append(self.training)
         error = self.layer(self.dropout(batch["x"])) - batch["y"]
         return {"square": error.square().mean(), "size": 0.1 * error.abs().mean()}
+
+    def before_step(self, step):
+        self.before.append(step)
 
     def after_step(self):
         assert not torch.is_grad_enabled()
@@ -90,3 +93,46 @@ def test_what_cannot_go_on_is_said():
         fit(Line(), itertools.chain(itertools.islice(batches(), 2), [bad]), 5)
     with pytest.raises(UserError, match="steps is 0"):
         fit(Line(), batches(), 0)
+
+
+def test_before_step_is_told_the_step():
+    model = Line()
+    fit(model, batches(), 3)
+    assert model.before == [0, 1, 2]
+
+
+def test_schedules_reach_the_model_and_the_optimiser():
+    class Watched(Line):
+        heat = 9.0
+        seen = ()
+
+        def forward(self, batch):
+            self.seen += (self.heat,)
+            return super().forward(batch)
+
+    model, plain, decayed = Watched(), Line(), Line()
+    fit(model, batches(), 3, schedules={"heat": lambda step: 10.0 - step})
+    assert model.seen == (10.0, 9.0, 8.0)
+    fit(plain, batches(), 50, lr=0.1, schedules={"weight_decay": lambda step: 0.0})
+    fit(decayed, batches(), 50, lr=0.1, schedules={"weight_decay": lambda step: 2.0})
+    assert decayed.layer.weight.item() < plain.layer.weight.item() - 0.3
+
+
+class Deep(Line):
+    """As Line, with a hidden matrix."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Sequential(nn.Linear(1, 8), nn.Linear(8, 8), nn.Linear(8, 1))
+        self.start = self.layer[1].weight.detach().clone()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_optimiser_is_the_one_asked_for(optimizer):
+    """AdamW's first step moves every weight by the learning rate, Muon's a matrix as a whole."""
+    model = Deep()
+    fit(model, batches(), 1, lr=0.1, warmup=0, optimizer=optimizer)
+    moved = (model.layer[1].weight.detach() - model.start).abs()
+    alike = moved.max() < 1.1 * moved.min()
+    assert alike == (optimizer == "adamw")
