@@ -48,7 +48,8 @@ def describe(stage: Stage) -> int:
     row("steps", f"{training.steps:,} of {training.batch_size:,} samples")
     streams = stage.build_streams()
     for stream in streams:
-        describe_stream(stream, model, parameters, training)
+        # A model whose work was counted is spent: its numbers are lost.
+        describe_stream(stream, check_model(stage), parameters, training)
     for note in stage.notes:
         row("note", note)
     return estimate.checkpoint_bytes(parameters) * (training.keep_checkpoints + 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 BYTES_PER_PARAMETER = 16  # float32: weight, gradient, and AdamW's two averages
@@ -43,7 +44,8 @@ def work_of(model: nn.Module, batch: dict[str, Any]) -> Work:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     samples = len(next(v for v in batch.values() if torch.is_tensor(v)))
-    with FakeTensorMode() as fake, token_counter(model) as tokens:
+    selected = Selected(batch)
+    with FakeTensorMode() as fake, selected, token_counter(model) as tokens:
         model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
         batch = {k: fake.from_tensor(v) if torch.is_tensor(v) else v for k, v in batch.items()}
         kept = Kept(model)
@@ -71,6 +73,30 @@ class Kept(torch.autograd.graph.saved_tensors_hooks):
             self._seen[storage._cdata] = storage
             self.bytes += storage.nbytes()
         return tensor
+
+
+class Selected(TorchDispatchMode):
+    """While open, tells how many places of a mask are True: a fake tensor has no numbers.
+
+    The batch's own masks and labels say it, by their size; of any other mask, half are.
+    """
+
+    def __init__(self, batch: dict[str, Any]):
+        super().__init__()
+        self.counts: dict[int, int] = {}
+        for name, value in batch.items():
+            if torch.is_tensor(value) and value.dtype == torch.bool:
+                self.counts.setdefault(value.numel(), int(value.sum()))
+            elif torch.is_tensor(value) and name.endswith("labels"):
+                self.counts[value.numel()] = int((value != -100).sum())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Every operation as it is, but for the one whose result's shape depends on numbers."""
+        if func is not torch.ops.aten.nonzero.default:
+            return func(*args, **(kwargs or {}))
+        mask = args[0]
+        count = self.counts.get(mask.numel(), mask.numel() // 2)
+        return torch.empty(count, mask.ndim, dtype=torch.int64, device=mask.device)
 
 
 class token_counter:  # noqa: N801 - reads as a function where it is used

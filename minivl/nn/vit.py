@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from minivl.nn.transformer import Activation, Transformer, init_transformer
+from minivl.nn.transformer import Activation, Layer, Transformer, init_transformer
 
 
 def patch_grid(image: Tensor, patch_size: int) -> tuple[int, int]:
@@ -160,22 +160,27 @@ class ViT(nn.Module):
         else:
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
-    def tokens(self, image: Tensor) -> Tensor:
-        """image (b, 3, h, w) -> class token and patches with their positions (b, 1+n, width)."""
+    def tokens(self, image: Tensor, edit: Layer | None = None) -> Tensor:
+        """image (b, 3, h, w) -> class token and patches with their positions (b, 1+n, width).
+
+        `edit` may change the patches (b, n, width) before the class token and positions join them:
+        masked modeling puts its mask token there.
+        """
         grid = patch_grid(image, self.patch_size)
         patches = self.patch_embed(image)
+        patches = patches if edit is None else edit(patches)
         cls_token = self.cls_token.expand(len(image), -1, -1)
         positions = interpolate_positions(self.pos_embed, grid, self.position_offset)
         return self.norm_pre(torch.cat([cls_token.to(patches.dtype), patches], dim=1) + positions)
 
     def forward(
-        self, image: Tensor, return_attention: bool = False
+        self, image: Tensor, return_attention: bool = False, *, edit: Layer | None = None
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """image (b, 3, h, w) -> tokens (b, 1+gh*gw, width), the class token first, normed.
 
-        With return_attention also each block's weights (b, heads, 1+n, 1+n).
+        With return_attention also each block's weights (b, heads, 1+n, 1+n); `edit` as in `tokens`.
         """
-        x = self.transformer(self.tokens(image), None, return_attention)
+        x = self.transformer(self.tokens(image, edit), None, return_attention)
         if return_attention:
             return self.norm(x[0]), x[1]
         return self.norm(x)

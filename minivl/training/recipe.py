@@ -33,7 +33,7 @@ class Training:
     warmup_steps: int = 100
     """Steps of linear warm-up from zero."""
     betas: tuple[float, float] = (0.9, 0.98)
-    """AdamW's two decay rates."""
+    """AdamW's two decay rates; Muon leaves it embeddings, norms, biases and what reads pixels."""
     eps: float = 1e-6
     """AdamW's epsilon."""
     weight_decay: float = 0.05
@@ -106,7 +106,8 @@ class Stage:
     schedules: dict[str, Callable[[int], float]] = field(default_factory=dict)
     """Quantity -> its value at a step, counted from 0. "weight_decay" goes to the optimiser; any
     other is set as an attribute of the model before each step."""
-    start_from: str | None = None
-    """Name of an earlier stage, or path of a checkpoint, whose weights this one starts from."""
+    start_from: str | dict[str, str] | None = None
+    """Name of an earlier stage, or path of a checkpoint, whose weights this one starts from. A
+    dict gives parts of the model theirs: {"tokenizer": "dvae"}."""
     notes: tuple[str, ...] = field(default=())
     """Lines printed before the first step (expected time, memory)."""

@@ -106,11 +106,13 @@ def _wrapped(model: nn.Module, stage: Stage, device: torch.device, streams: int)
 
 
 def _start_from(stage: Stage, run: Run, model: nn.Module) -> None:
-    own = run.checkpoints / stage.start_from
-    source = own if own.is_dir() else Path(stage.start_from)
-    told = states.start_from(model, checkpoint.read_weights(source), str(stage.start_from))
-    if distributed.is_main():
-        say(f"{stage.name} starts from {told}")
+    wanted = stage.start_from if isinstance(stage.start_from, dict) else {"": stage.start_from}
+    for part, name in wanted.items():
+        own = run.checkpoints / name
+        weights = checkpoint.read_weights(own if own.is_dir() else Path(name))
+        told = states.start_from(model.get_submodule(part), weights, str(name))
+        if distributed.is_main():
+            say(f"{f'{stage.name} {part}'.strip()} starts from {told}")
 
 
 def _restore(state: states.RunState, run: Run, path: Path) -> None:

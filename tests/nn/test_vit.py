@@ -185,3 +185,20 @@ def test_base_has_the_published_number_of_weights(count_weights):
     assert count_weights(lambda: ViT(**base)) == 85_798_656
     # CLIP's: a norm more, the patch projection's bias less.
     assert count_weights(lambda: ViT(**base, clip=True)) == 85_798_656 + 2 * 768 - 768
+
+
+def test_an_edit_changes_the_patches_before_class_token_and_positions(drawn, normal):
+    vit = drawn(ViT(image_size=8, patch_size=4, width=12, depth=1, heads=2))
+    image, seen = normal(0, 2, 3, 8, 8), []
+
+    def edit(patches):
+        seen.append(patches)
+        return torch.zeros_like(patches)
+
+    tokens = vit.tokens(image, edit)
+    assert torch.equal(seen[0], vit.patch_embed(image))
+    assert torch.equal(tokens[:, 1:], vit.pos_embed[:, 1:].expand(2, -1, -1))
+    assert torch.equal(tokens[:, 0], vit.tokens(image)[:, 0])
+    expected = vit.norm(vit.transformer(tokens))
+    assert torch.equal(vit(image, edit=edit), expected)
+    assert torch.equal(vit(image, edit=lambda patches: patches), vit(image))
