@@ -4,5 +4,11 @@ A recipe is a frozen dataclass whose fields are command-line flags, with `at_siz
 defaults of a size, and `stages(seed)`, what the engine runs.
 """
 
-RECIPES = {"clip": "minivl.recipes.clip:ClipRecipe"}
+RECIPES = {
+    "clip": "minivl.recipes.clip:ClipRecipe",
+    "dino": "minivl.recipes.dino:DinoRecipe",
+    "dvae": "minivl.recipes.dvae:DvaeRecipe",
+    "mim": "minivl.recipes.mim:MimRecipe",
+    "mlm": "minivl.recipes.mlm:MlmRecipe",
+}
 """Name on the command line -> module:class."""

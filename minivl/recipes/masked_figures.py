@@ -1,0 +1,100 @@
+"""The pictures that masked modeling leaves: sentences and pictures filled in."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minivl.data.examples import SceneSource
+from minivl.data.holes import HoledPictures, MaskData
+from minivl.data.text import WordPiece
+from minivl.data.texts import TextSource
+from minivl.evaluation.masked import EVALUATION_SEED, batches_of, ranks_of
+from minivl.evaluation.mim import copied
+from minivl.visualize.blanks import Guess, blanks
+from minivl.visualize.holes import filled_in
+from minivl.visualize.style import Picture
+
+if TYPE_CHECKING:
+    from minivl.models.mim import Mim
+    from minivl.models.mlm import Mlm
+
+TEXTS, TOP, PICTURES = 256, 5, 6
+
+
+def mlm_figures(model: "Mlm", source: TextSource, device: torch.device) -> dict[str, Picture]:
+    """Figures by file name: held-out definitions and new captions with one word hidden."""
+    kinds = {"glosses": source.glosses("held out"), "captions": source.captions("compositions")}
+    return {
+        f"filled_{kind}": blanks(
+            [
+                guess
+                for index in range(TEXTS)
+                if (guess := fill(model, source.text, texts.ids(EVALUATION_SEED, index), index))
+            ]
+        )
+        for kind, texts in kinds.items()
+    }
+
+
+def fill(model: "Mlm", text: WordPiece, ids: tuple[int, ...], seed: int) -> Guess | None:
+    """One whole word of the text hidden at random, and the model's likeliest words for it.
+
+    None where the text has no word that is one piece.
+    """
+    pieces = [text.vocab[index] for index in ids]
+    whole = [
+        place
+        for place in range(1, len(ids) - 1)
+        if pieces[place].isalpha() and not pieces[place + 1].startswith("##")
+    ]
+    if not whole:
+        return None
+    place = int(np.random.default_rng((EVALUATION_SEED, seed)).choice(whole))
+    device = next(model.parameters()).device
+    hidden = torch.tensor([[*ids[:place], text.mask_id, *ids[place + 1 :]]], device=device)
+    logits = model.predict(model.encode_text(hidden)[:, place])
+    best = logits[0].softmax(dim=-1).topk(TOP)
+    return Guess(
+        before=text.decode(ids[:place]),
+        after=text.decode(ids[place + 1 :]),
+        answer=pieces[place],
+        words=tuple(text.vocab[index] for index in best.indices.tolist()),
+        shares=tuple(best.values.tolist()),
+        rank=int(ranks_of(logits, torch.tensor([ids[place]], device=device))[0]),
+    )
+
+
+def mim_figures(
+    model: "Mim",
+    source: SceneSource,
+    masks: MaskData,
+    grid: tuple[int, int],
+    device: torch.device,
+) -> dict[str, Picture]:
+    """Figures by file name: scenes on photographs never seen, their holes filled in."""
+    holed = HoledPictures(source, "validation", grid, masks, EVALUATION_SEED)
+    batch = next(batches_of(holed, PICTURES, device))
+    codes, hidden = model.visual_tokens(batch), batch["patches_masked"]
+    named = filled(model, batch | {"visual_tokens": codes})
+    drawn = [
+        to_pictures(model.tokenizer.decode(tokens))
+        for tokens in (copied(codes, hidden).clamp(min=0), named, codes)
+    ]
+    right = ((named == codes) & hidden).sum(dim=(1, 2)).tolist()
+    images = to_pictures(batch["image"])
+    return {"holes": filled_in(images, list(hidden.cpu().numpy()), drawn, right)}
+
+
+def filled(model: "Mim", batch: dict[str, Tensor]) -> Tensor:
+    """The batch's visual_tokens with those of hidden patches as the model names them."""
+    logits, _ = model.answers(batch)
+    codes, hidden = batch["visual_tokens"], batch["patches_masked"]
+    return codes.masked_scatter(hidden, logits.argmax(dim=-1))
+
+
+def to_pictures(images: Tensor) -> list[np.ndarray]:
+    """(b, 3, h, w) in [-1, 1] -> b pictures (h, w, 3) uint8."""
+    pixels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return list(pixels.permute(0, 2, 3, 1).cpu().numpy())
