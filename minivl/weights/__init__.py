@@ -1,0 +1,1 @@
+"""Weights that come with minivl, and later the bridges to official ones."""
