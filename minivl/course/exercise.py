@@ -8,7 +8,14 @@ from typing import Any
 
 from minivl.errors import UserError
 
-LESSONS = {"00": "lesson_00", "01": "lesson_01", "05": "lesson_05"}
+LESSONS = {
+    "00": "lesson_00",
+    "01": "lesson_01",
+    "02": "lesson_02",
+    "03": "lesson_03",
+    "04": "lesson_04",
+    "05": "lesson_05",
+}
 """Lesson -> module in minivl/course/exercises."""
 
 
