@@ -15,6 +15,7 @@ from typing import Any
 
 from minivl.errors import UserError
 from minivl.visualize import page, results
+from minivl.visualize.collapse import collapse_curves
 from minivl.visualize.contents import Contents, find, read_contents, read_json
 from minivl.visualize.curves import contrastive_level, loss_curves
 from minivl.visualize.style import Caption, png_bytes, read_caption
@@ -96,10 +97,19 @@ def results_html(run: Contents) -> str:
 
 
 def curves_html(run: Contents) -> str:
-    """The learning curves, drawn from metrics.jsonl."""
-    picture = loss_curves(run.metrics, levels=levels(run.config))
-    words = picture.caption
-    return page.figure(data_uri(png_bytes(picture)), ("", words.alt, words.text), 1000)
+    """The learning curves, and DINO's entropies if there are any, drawn from metrics.jsonl."""
+    pictures = [loss_curves(run.metrics, levels=levels(run.config))]
+    outputs = find(run.config, "outputs")
+    if isinstance(outputs, int) and any("mutual_information" in line for line in run.metrics):
+        pictures.append(collapse_curves({"this run": run.metrics}, outputs))
+    parts = []
+    for number, picture in enumerate(pictures):
+        words = picture.caption
+        title = words.title if number else ""  # the section names the first
+        parts.append(
+            page.figure(data_uri(png_bytes(picture)), (title, words.alt, words.text), 1000)
+        )
+    return "\n".join(parts)
 
 
 def levels(config: Mapping[str, Any]) -> dict[str, tuple[float, str]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -69,6 +70,24 @@ def test_a_run_leaves_numbers_curves_and_pictures(whole):
     assert drawn == {"heads", "heads_over_training", "learning"}
     last = json.loads((whole / "metrics.jsonl").read_text().splitlines()[-1])
     assert {"dino", "teacher_entropy", "kl", "feature_spread", "momentum"} <= set(last)
+    assert "Has it collapsed?" in (whole / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "entropy"),
+    [
+        (["--distillation.no-centring"], 0.0),  # one output wins
+        (["--distillation.teacher-temperature", "0.1"], 1.0),  # all outputs alike
+    ],
+)
+def test_both_collapses_on_demand(flags, entropy, tmp_path):
+    """A few hundred steps of the smallest model: the entropy goes to 0, or to ln k."""
+    more = ["--steps", "150", "--training.evaluate-every", "0", "--evaluation.looked-at", "0"]
+    assert cli.main([*TEST, *more, *flags, "--lr", "6e-3", "--out", str(tmp_path / "run")]) == 0
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    share = last["teacher_entropy"] / math.log(32)
+    assert abs(share - entropy) < 0.1
+    assert last["mutual_information"] < 0.05
 
 
 def test_evaluating_again_gives_the_same_numbers(whole):
