@@ -133,6 +133,36 @@ def test_base_is_the_published_model(count_weights):
     assert count_weights(lambda: model.build_model(1)) == 2 * both
 
 
+@pytest.mark.slow
+def test_base_takes_a_real_step():
+    """Two pictures in two global and ten local crops, through ViT-B/16 and 65,536 outputs."""
+    from minivl.training import optim
+
+    recipe = DinoRecipe.at_size("base")
+    (stage,) = recipe.stages(0)
+    torch.manual_seed(0)
+    model = stage.build_model().train()
+    (stream,) = stage.build_streams()
+    batch = stream.examples.collate([stream.examples[0], stream.examples[1]])
+    assert batch["global_crops"].shape == (2, 2, 3, 224, 224)
+    assert batch["local_crops"].shape == (2, 10, 3, 96, 96)
+    optimizer = optim.make_optimizer(model, stage.training)
+    optim.set_learning_rate(optimizer, 1e-3)
+    loss = model(batch)["dino"]
+    assert 0 < loss.item() < 2 * math.log(65_536)
+    loss.backward()
+    model.before_step(0)
+    frozen = model.student.head.last_layer.direction.detach().clone()
+    before = model.teacher.backbone.cls_token.clone()
+    optimizer.step()
+    with torch.no_grad():
+        model.after_step()
+    assert torch.equal(model.student.head.last_layer.direction, frozen)
+    assert not torch.equal(model.teacher.backbone.cls_token, before)
+    assert model.center.abs().max() > 0
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
 @pytest.mark.parametrize("size", ["test", "tiny", "small", "base"])
 def test_every_size_can_be_drawn(size):
     check_fields(DinoRecipe.at_size(size))
