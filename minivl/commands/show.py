@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minivl.commands.parser import Parser, did_you_mean
 from minivl.commands.runs import Trained, load_model, open_run
 from minivl.errors import UserError
+from minivl.recipes import ASKABLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,8 +72,11 @@ def source_of(trained: Trained) -> "SceneSource":
     from minivl.data.examples import SceneData, SceneSource
 
     data = getattr(trained.recipe, "data", None)
-    if not isinstance(data, SceneData):
-        raise UserError(f"show does not know the data of {trained.name}", "use a run of clip")
+    if not isinstance(data, SceneData) or trained.name not in ASKABLE:
+        raise UserError(
+            f"show asks how well a picture and a sentence fit; a run of {trained.name} cannot say",
+            f"use a run of clip; what this one learned is drawn in {trained.run.report}",
+        )
     return SceneSource.load(data)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from minivl.commands.parser import did_you_mean
 from minivl.commands.runs import check_fields, check_model, check_streams, recipe_class, settings
 from minivl.errors import ResourceError, UserError, require_field
-from minivl.recipes import RECIPES
+from minivl.recipes import ASKABLE, RECIPES
 from minivl.training.recipe import Stage
 from minivl.training.run import Run
 
@@ -183,4 +183,5 @@ def print_results(run: Run) -> None:
     print(table(run.evaluation()))
     print()
     print(f"report   {run.report}")
-    print(f"next     minivl show {shlex.quote(str(run.folder))} scene:0")
+    if run.config.get("recipe") in ASKABLE:
+        print(f"next     minivl show {shlex.quote(str(run.folder))} scene:0")

@@ -12,3 +12,6 @@ RECIPES = {
     "mlm": "minivl.recipes.mlm:MlmRecipe",
 }
 """Name on the command line -> module:class."""
+
+ASKABLE = ("clip",)
+"""Recipes whose models `minivl show` can ask how well a picture and a sentence fit."""
