@@ -20,9 +20,32 @@ ROWS = {
     "retrieval/text_to_image_r5": "text -> image R@5",
     "order/left_right_pairs": "left/right told apart",
     "zeroshot/accuracy": "naming",
+    "knn/accuracy": "named by k-NN",
+    "knn/accuracy_untrained": "- untrained",
+    "knn/accuracy_raw_pixels": "- bare pixels",
+    "linear/accuracy": "named by a probe",
+    "linear/accuracy_untrained": "- untrained",
+    "attention/mass_inside": "attention on it",
+    "attention/mass_inside_untrained": "- untrained",
+    "attention/pointing": "brightest on it",
+    "attention/pointing_untrained": "- untrained",
+    "reconstruction/psnr": "reconstruction",
+    "reconstruction/l1": "mean colour error",
+    "codebook/perplexity": "codes, perplexity",
+    "mim/accuracy": "hidden patch",
+    "mim/top5": "- in first five",
+    "mim/by_nearest": "- nearest patch",
+    "mlm/accuracy": "hidden word",
+    "mlm/top5": "- in first five",
+    "mlm/by_neighbours": "- neighbour table",
 }
-LEFT_OUT = ("retrieval/image_to_text_r10", "retrieval/text_to_image_r10")
-LEFT_OUT += ("order/left_right_pictures",)
+LEFT_OUT = (
+    "retrieval/image_to_text_r10",
+    "retrieval/text_to_image_r10",
+    "order/left_right_pictures",
+    "codebook/used",
+    *(f"attention/{name}{of}" for name in ("best_iou", "mass_60_iou") for of in ("", "_untrained")),
+)
 """In eval.json and in the report, not in the short table."""
 
 WIDTH = 80
@@ -30,12 +53,12 @@ WIDTH = 80
 Metrics = Mapping[str, "Metric | Mapping[str, Any]"]
 
 
-def rows(metrics: Metrics) -> list[tuple[str, dict[str, Metric]]]:
+def rows(metrics: Metrics) -> list[tuple[str, dict[str, Metric | Mapping[str, Any]]]]:
     """(label, {split: metric}) of every row that has a number; unknown rows and splits come last.
 
     Keys are "<split>/<task>/<measure>"; values are metrics, or the dicts that eval.json holds.
     """
-    found: dict[str, dict[str, Metric]] = {name: {} for name in ROWS}
+    found: dict[str, dict[str, Metric | Mapping[str, Any]]] = {name: {} for name in ROWS}
     for key, value in metrics.items():
         split, _, name = key.partition("/")
         metric = _metric(value)
@@ -45,7 +68,10 @@ def rows(metrics: Metrics) -> list[tuple[str, dict[str, Metric]]]:
 
 
 def table(metrics: Metrics, width: int = WIDTH) -> str:
-    """The table as plain text: value and 95 % interval in %, below them chance and sample size."""
+    """The table as plain text: value and 95 % interval in %, below them chance and sample size.
+
+    Quantities that are no shares (dB, a perplexity) stand with their unit or their size.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -66,9 +92,12 @@ def table(metrics: Metrics, width: int = WIDTH) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
 
 
-def _cell(metric: Metric | None) -> str:
+def _cell(metric: Metric | Mapping[str, Any] | None) -> str:
     if metric is None:
         return "-"
+    if not isinstance(metric, Metric):
+        of = f"of {metric['size']}" if "size" in metric else metric["unit"]
+        return f"{metric['value']:.1f} {of}\nchance {metric['chance']:.1f}, n {metric['n']}"
     value, low, high = (f"{100 * x:.1f}" for x in (metric.value, metric.low, metric.high))
     return f"{value} ({low}-{high})\nchance {percent(metric.chance)}, n {metric.n}"
 
@@ -79,11 +108,13 @@ def percent(share: float) -> str:
     return f"{number:.2g}" if 0 < number < 1 else f"{number:.1f}"
 
 
-def _metric(value: Metric | Mapping[str, Any]) -> Metric | None:
-    """None for anything that is no complete metric."""
+def _metric(value: Metric | Mapping[str, Any]) -> Metric | Mapping[str, Any] | None:
+    """A share, or a quantity with its size or unit; None for anything that is not complete."""
     if isinstance(value, Metric):
         return value
     try:
+        if {"value", "chance", "n"} <= set(value) and ("unit" in value or "size" in value):
+            return value
         return Metric.from_json(value)
     except (KeyError, TypeError):
         return None

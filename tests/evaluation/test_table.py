@@ -1,5 +1,5 @@
 from minivl.evaluation.metric import proportion
-from minivl.evaluation.table import COLUMNS, percent, rows, table
+from minivl.evaluation.table import COLUMNS, ROWS, percent, rows, table
 
 METRICS = {
     "compositions/retrieval/image_to_text_r1": proportion(256, 1024, 1 / 256),
@@ -48,3 +48,21 @@ def test_small_shares_keep_two_digits():
     assert [percent(x) for x in (0.0, 1 / 256, 0.00034, 0.25, 1.0)] == [
         "0.0", "0.39", "0.034", "25.0", "100.0",
     ]  # fmt: skip
+
+
+def test_quantities_stand_with_their_unit_or_size():
+    metrics = {
+        "validation/reconstruction/psnr": {"value": 20.34, "chance": 12.7, "n": 9, "unit": "dB"},
+        "validation/codebook/perplexity": {"value": 112.0, "chance": 1.0, "n": 9, "size": 256},
+        "validation/codebook/odd": {"value": 1.0, "chance": 1.0, "n": 9},
+    }
+    text = table(metrics)
+    assert "20.3 dB" in text and "112.0 of 256" in text and "odd" not in text
+
+
+def test_three_splits_fit_into_a_terminal():
+    cell = {"value": 0.5, "chance": 0.1, "n": 1024, "low": 0.4, "high": 0.6}
+    splits = ("validation", "twemoji", "photographs")
+    text = table({f"{split}/{name}": cell for split in splits for name in ROWS})
+    assert text.count("n 1024") == 3 * len(ROWS)
+    assert all(label.split(" apart")[0] in text for label in ROWS.values())
