@@ -92,9 +92,10 @@ which colour, which box) is known exactly.
 | `SOURCES.json` | packages with version, checksum and licence |
 | `NOTICE` | credits and licence texts: keep it with the pack |
 | `manifest.json` | size and sha256 of each file, and of each picture's pixels |
+| `checkpoints/` | small trained models for the lessons: [their cards](checkpoints/README.md) |
 
 Read it with `minivl.data.pack.Pack.load()`, check it with `minivl data verify`, make it again with
-`minivl data build` (all but `splits.json`).
+`minivl data build` (all but `splits.json` and `checkpoints/`).
 
 ## Concepts and drawings
 

@@ -1,0 +1,47 @@
+"""The models in data/checkpoints: intact, small, and as good as their cards say."""
+
+import pytest
+import torch
+
+from minivl.data import pack
+from minivl.weights import shipped
+
+FOLDER = pack.find() / shipped.FOLDER
+NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_loads_and_says_how_to_remake_it(name):
+    model, card = shipped.load(name)
+    assert card.command.startswith("minivl train ") and card.steps > 0 and card.evaluation
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_all_together_stay_small():
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 10e6
+
+
+def test_the_dino_names_drawings_and_looks_at_them():
+    """Fewer pictures than its card, so within a wide interval of it."""
+    from minivl.evaluation.dino import heads_of
+    from minivl.evaluation.embed import embed_images
+    from minivl.evaluation.grounding import cell_shares, mass_inside
+    from minivl.evaluation.probe import knn_scores
+
+    model, card = shipped.load("dino")
+    source = shipped.stage_of(card.config, "dino").build_streams()[0].examples.source
+    known, labels, _ = source.pictures("train", 11, 512)
+    asked, truth, masks = source.pictures("validation", 12, 128)
+    cpu = torch.device("cpu")
+    scores = knn_scores(
+        embed_images(model, known, cpu),
+        torch.from_numpy(labels),
+        embed_images(model, asked, cpu),
+        len(source.names),
+    )
+    right = (scores.argmax(dim=1) == torch.from_numpy(truth)).float().mean().item()
+    assert right > 0.85
+    maps = heads_of(model, asked, cpu)
+    inside = cell_shares(torch.from_numpy(masks), tuple(maps.shape[-2:]))
+    on_it = mass_inside(maps, inside.unsqueeze(1)).mean(dim=0).max().item()
+    assert on_it > inside.mean().item() + 0.3
