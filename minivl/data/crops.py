@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minivl.data.objects import CropData
+from minivl.data.crop_data import CropData
 
 ATTEMPTS = 10
 """Boxes tried before the largest central one is taken, as in torchvision's RandomResizedCrop."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
-from minivl.data.objects import CropData, ObjectData
+from minivl.data.crop_data import CropData
+from minivl.data.objects import ObjectData
 from minivl.errors import require_field
 from minivl.training.recipe import Size, Stage, Training
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageFilter
 
 from minivl.data import crops
-from minivl.data.objects import CropData
+from minivl.data.crop_data import CropData
 
 SMALL = CropData(global_size=16, local_size=8, local_crops=3, blur=(0.1, 0.6))
 

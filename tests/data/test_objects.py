@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from minivl.data.crop_data import CropData
 from minivl.data.examples import SceneData, SceneSource
-from minivl.data.objects import CropData, ObjectData, ObjectSource
+from minivl.data.objects import ObjectData, ObjectSource
 from minivl.errors import UserError
 
 DATA = ObjectData(picture_size=40, crops=CropData(global_size=32, local_size=16, local_crops=2))

@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from minivl.data.objects import CropData, ObjectData, ObjectSource
+from minivl.data.crop_data import CropData
+from minivl.data.objects import ObjectData, ObjectSource
 from minivl.evaluation.dino import Judge, heads_of
 from minivl.evaluation.grounding import cell_shares, mass_inside
 
