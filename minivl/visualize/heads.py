@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from minivl.visualize.attention import lit
+from minivl.visualize.outline import outline
 from minivl.visualize.style import (
-    ORANGE,
     Caption,
     Picture,
     place,
@@ -117,15 +117,7 @@ def _lit(axes: Axes, image: np.ndarray, values: Tensor, kept: Tensor) -> None:
     """The picture under the map's heat, with the kept cells outlined."""
     picture = lit(image, values.float().numpy())
     axes.imshow(picture)
-    height, width = picture.shape[:2]
-    shown = kept.numpy().astype(float)
-    if not 0 < shown.mean() < 1:
-        return
-    # Each cell several times over, so that the outline follows the cells' edges.
-    fine = shown.repeat(8, axis=0).repeat(8, axis=1)
-    rows, columns = ((np.arange(n) + 0.5) / n for n in fine.shape)
-    axes.contour(columns * width - 0.5, rows * height - 0.5, fine, [0.5], colors=ORANGE,
-                 linewidths=1.3)  # fmt: skip
+    outline(axes, kept.numpy())
 
 
 def _peak(maps: Tensor) -> float:

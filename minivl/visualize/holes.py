@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
+from minivl.visualize.outline import outline
 from minivl.visualize.style import (
     INK,
     MUTED,
@@ -72,7 +71,7 @@ def filled_in(
             axes = place(figure, EDGE + column * (SIDE + GAP), y, SIDE, SIDE)
             show_image(axes, picture)
             if column:
-                outline(axes, hidden[row], picture.shape[:2])
+                outline(axes, hidden[row], "white")
         note = f"{right[row]} of {asked[row]} right"
         write(figure, EDGE + 3 * (SIDE + GAP), y + SIDE + 0.06, note, fontsize=9.5)
     alt = (
@@ -88,22 +87,3 @@ def holed(image: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     rows, columns = (side // cells for side, cells in zip(image.shape, hidden.shape, strict=False))
     cells = hidden.repeat(rows, axis=0).repeat(columns, axis=1)
     return np.where(cells[..., None], GREY, image).astype(np.uint8)
-
-
-def outline(axes: Axes, hidden: np.ndarray, size: tuple[int, int]) -> None:
-    """A thin line around the hidden blocks of a picture of `size` pixels. hidden (gh, gw) bool."""
-    height, width = size[0] / hidden.shape[0], size[1] / hidden.shape[1]
-    padded = np.pad(hidden, 1)
-    for y, x in np.argwhere(hidden):
-        left, top = x * width - 0.5, y * height - 0.5
-        sides = (
-            (padded[y, x + 1], (left, top), width, 0.0),
-            (padded[y + 2, x + 1], (left, top + height), width, 0.0),
-            (padded[y + 1, x], (left, top), 0.0, height),
-            (padded[y + 1, x + 2], (left + width, top), 0.0, height),
-        )
-        for neighbour, corner, across, down in sides:
-            if not neighbour:
-                line = Rectangle(corner, across, down, fill=False, clip_on=False)
-                line.set(edgecolor="white", linewidth=1.4)
-                axes.add_patch(line)

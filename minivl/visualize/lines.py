@@ -1,5 +1,6 @@
 """A few lines in one plot: what was measured in a lesson, against what was varied."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,6 +9,10 @@ from minivl.visualize.style import CYCLE, MUTED, Caption, Picture, styled
 
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 """Lines differ in pattern too: one may lie on another, and a print may be grey."""
+
+
+LEGEND = 82
+"""Characters that fit beside each other; a line's sample and its gap take eight."""
 
 
 @styled
@@ -40,8 +45,10 @@ def line_chart(
     if logarithmic:
         axes.set(xscale="log", yscale="log")
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.set_title(title, fontweight="bold", pad=30)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=3,
+    names = [*series, *([level[1]] if level else [])]
+    columns = legend_columns(names)
+    axes.set_title(title, fontweight="bold", pad=12 + 18 * math.ceil(len(names) / columns))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=columns,
                 handlelength=2.4)  # fmt: skip
     ends = "; ".join(
         f"{name} goes from {known[0]:.3g} to {known[-1]:.3g}"
@@ -50,3 +57,12 @@ def line_chart(
     )
     figure.caption = Caption(title, f"{ylabel} over {xlabel}: {ends or 'nothing was measured'}.")
     return figure
+
+
+def legend_columns(names: Sequence[str]) -> int:
+    """Into how many columns names go without running out of the figure: 1 to 3."""
+    for columns in (3, 2):
+        parts = np.array_split(np.array(names), columns)  # as a legend fills its columns
+        if sum(max(map(len, part), default=0) + 8 for part in parts) <= LEGEND:
+            return columns
+    return 1

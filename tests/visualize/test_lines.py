@@ -42,3 +42,16 @@ def test_gaps_and_wrong_lengths():
     assert "a goes from 2 to 4" in figure.caption.alt and "b goes" not in figure.caption.alt
     with pytest.raises(ValueError, match="a has 2 values for 3 places"):
         line_chart([1, 2, 3], {"a": [1, 2]}, **WORDS)
+
+
+def test_long_names_go_into_fewer_columns_under_the_title():
+    names = ["neighbours, known artists", "neighbours, unseen artist", "attention on the thing"]
+    figure = line_chart(
+        [0, 1, 2], {name: [1, 2, 3] for name in names},
+        level=(2, "neighbours by raw pixels, known artists"), **WORDS,
+    )  # fmt: skip
+    figure.canvas.draw()
+    axes, page = figure.axes[0], figure.bbox
+    legend, title = axes.get_legend().get_window_extent(), axes.title.get_window_extent()
+    assert legend.x1 <= page.x1 and not legend.overlaps(title)
+    assert axes.get_window_extent().width > 0.7 * page.width
