@@ -28,7 +28,7 @@ from minivl.evaluation.tokenizer import unseen
 from minivl.visualize.patches import patch_sheet
 
 recipe = DvaeRecipe.at_size("test" if size() == "test" else "tiny")
-STEPS, PICTURES, SHORT, RUNS = (12, 16, 6, 1) if size() == "test" else (360, 256, 204, 2)
+STEPS, PICTURES, SHORT, RUNS = (12, 16, 6, 1) if size() == "test" else (300, 256, 204, 1)
 print(f"size {size()}" + (": a rehearsal, nothing is learned" if size() == "test" else ""))
 source = SceneSource.load(recipe.data)
 images = dict(unseen(source, PICTURES))["validation"]

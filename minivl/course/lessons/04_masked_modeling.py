@@ -280,7 +280,7 @@ print(float(masked_cross_entropy(torch.zeros(1, 4, 10), nobody)))
 # codes. Then train, with your functions inside.
 
 # %%
-steps, size_of_batch = (10, 8) if TEST else (500, 32)
+steps, size_of_batch = (10, 8) if TEST else (400, 32)
 stream = replace(recipe.build_stream(source, seed=0), batch_size=size_of_batch)
 how = {"lr": 3e-3, "optimizer": "muon", "warmup": steps // 10}
 with plugged(blockwise_mask, replace_masked, masked_cross_entropy):
@@ -322,7 +322,7 @@ figures["holes"]
 # %%
 from minivl.data.mixture import Mixture
 
-steps = 10 if TEST else 1_000
+steps = 10 if TEST else 800
 table = Mixture(reading.build_streams(texts, seed=0), 0, steps)
 mixed = ((one, positions(k, one.batch_size)) for one, k in map(table.at, range(steps)))
 torch.manual_seed(2)
@@ -391,7 +391,7 @@ viewer.still  # the same, for where scripts do not run
 
 
 # %%
-def small_reader(all_hidden, steps=10 if TEST else 300):
+def small_reader(all_hidden, steps=10 if TEST else 250):
     """Reads captions; with all_hidden every selected word becomes [MASK]."""
     examples = MaskedTexts(captions, text, reading.data, seed=1, all_hidden=all_hidden)
     torch.manual_seed(3)
