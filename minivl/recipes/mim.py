@@ -189,7 +189,7 @@ SIZES: dict[str, MimRecipe] = {
             DvaeRecipe.at_size("tiny"),
             data=SceneData(image_size=32, twin_share=0.0),
             training=replace(
-                DvaeRecipe.at_size("tiny").training, steps=1500, batch_size=16, evaluate_every=500
+                DvaeRecipe.at_size("tiny").training, steps=1000, batch_size=16, evaluate_every=500
             ),
         ),
         data=SceneData(image_size=64, twin_share=0.0),
