@@ -11,6 +11,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from minivl.nn.transformer import Transformer
+
 BYTES_PER_PARAMETER = 16  # float32: weight, gradient, and AdamW's two averages
 PROCESS_BYTES = 900_000_000  # Python, torch and decoded drawings, measured on a CPU
 BACKWARD = 2  # the backward pass holds about as much again as the forward pass kept
@@ -29,11 +31,14 @@ class Work:
 
 
 def parameters_by_part(model: nn.Module) -> dict[str, int]:
-    """Number of parameters of each direct part of the model; its own ones under its own name."""
-    counts = {
-        name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
-    }
-    own = sum(p.numel() for p in model.parameters(recurse=False))
+    """Number of parameters of each part of the model; what belongs to none under "(own)".
+
+    Parts are the direct ones, or those that the model names in `parts` ("student.head").
+    """
+    names = getattr(model, "parts", [name for name, _ in model.named_children()])
+    found = {name: model.get_submodule(name) for name in names}
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in found.items()}
+    own = sum(p.numel() for p in model.parameters()) - sum(counts.values())
     return {name: count for name, count in counts.items() if count} | (
         {"(own)": own} if own else {}
     )
@@ -100,12 +105,12 @@ class Selected(TorchDispatchMode):
 
 
 class token_counter:  # noqa: N801 - reads as a function where it is used
-    """Counts tokens while open: what direct parts of the model return as (batch, tokens, width)."""
+    """Counts tokens while open: what transformers read, as (batch, tokens, width)."""
 
     def __init__(self, model: nn.Module):
         self.count = 0
         self._handles: list[Any] = []
-        self._parts = list(model.children())
+        self._parts = [part for part in model.modules() if isinstance(part, Transformer)]
 
     def __enter__(self) -> "token_counter":
         """Start to count."""

@@ -99,6 +99,9 @@ class Dino(nn.Module):
     The engine's schedules set `momentum` and `teacher_temperature` before each step.
     """
 
+    parts = ("student.backbone", "student.head", "teacher.backbone", "teacher.head")
+    """What an overview of the parameters lists."""
+
     def __init__(
         self,
         backbone: ViT,

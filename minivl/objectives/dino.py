@@ -5,6 +5,8 @@ and is to agree with what the teacher, a slower copy of it, believes of another,
 Letters: v crops (views), the g large ("global") ones first, b batch, k outputs.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -55,6 +57,7 @@ def collapse_monitors(teacher: Tensor, loss: Tensor) -> dict[str, Tensor]:
 
     teacher (g, b, k) probabilities, loss () of the same batch. `mutual_information` is near 0 in
     both collapses: all outputs alike (entropy ln k), or one for every picture (both entropies 0).
+    `kl_to_uniform` is that of the mean answer: 0 in the first collapse, ln k in the second.
     """
     teacher, loss = teacher.detach(), loss.detach()
     own = entropy(teacher).mean()
@@ -63,8 +66,9 @@ def collapse_monitors(teacher: Tensor, loss: Tensor) -> dict[str, Tensor]:
         "teacher_entropy": own,
         "entropy_of_mean": of_mean,
         "mutual_information": of_mean - own,
+        "kl_to_uniform": math.log(teacher.shape[-1]) - of_mean,
         # Cross-entropy is entropy plus divergence, so also their means.
-        "kl": loss - own,
+        "kl_to_student": loss - own,
     }
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 def sinkhorn(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:
     """Probabilities (n, k), a constant, in which all answers together use every output alike.
 
-    logits (n, k). In turns each output is scaled to weigh n/k over the batch, and each answer to
+    logits (n, k). In turns each output is scaled to add to 1 over the batch, and each answer to
     add to 1; the answers come last, so that they always do. With 0 iterations a plain softmax.
     """
     with torch.no_grad():

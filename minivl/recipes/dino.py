@@ -1,7 +1,7 @@
 """DINO (Caron et al. 2021, arXiv 2104.14294): pictures without labels, a student and its own mean.
 
 tiny    3 minutes on two CPU cores: neighbours that name drawings, heads that find them
-small   an estimated hour on one modest GPU: every concept, 64-pixel crops
+small   an estimated hour on one modest GPU: every concept, 96-pixel crops
 base    ViT-B/16, 65,536 outputs, the published schedule; many GPUs through torchrun
 """
 
@@ -53,6 +53,12 @@ class Head:
     norm_last_layer: bool = True
     """Keep the gains of the last layer at 1; off for ViT-S in the paper's code."""
 
+    def check(self) -> None:
+        """Refuse a head that has nothing to choose from (UserError)."""
+        require_field(self, "outputs", self.outputs >= 2, "2 or more")
+        for name in ("hidden", "bottleneck"):
+            require_field(self, name, getattr(self, name) >= 1, "1 or more")
+
 
 @dataclass(frozen=True)
 class Distillation:
@@ -100,6 +106,13 @@ class Evaluation:
     """Pictures to be named, of known artists and of the unseen one each."""
     looked_at: int = 512
     """Pictures on which attention is compared with the thing's mask; 0 leaves it out."""
+
+    def check(self) -> None:
+        """Refuse numbers that measure nothing (UserError)."""
+        for name in ("gallery", "queries"):
+            require_field(self, name, getattr(self, name) >= 1, "1 or more")
+        fits = 0 <= self.looked_at <= min(self.gallery, self.queries)
+        require_field(self, "looked_at", fits, "0, or at most as many as gallery and queries")
 
 
 @dataclass(frozen=True)
@@ -287,7 +300,11 @@ SIZES: dict[str, DinoRecipe] = {
         backbone=Backbone(patch_size=8, width=384, depth=12, heads=6),
         head=Head(hidden=2048, bottleneck=256, outputs=4096, norm_last_layer=False),
         distillation=Distillation(
-            teacher_temperature_steps=3000, momentum=0.99, frozen_steps=300, drop_path=0.1
+            teacher_temperature=0.07,
+            teacher_temperature_steps=3000,
+            momentum=0.99,
+            frozen_steps=300,
+            drop_path=0.1,
         ),
         data=ObjectData(
             picture_size=128,

@@ -222,6 +222,7 @@ SIZES: dict[str, DvaeRecipe] = {
     "small": DvaeRecipe(
         size="small",
         tokenizer=Tokenizer(vocab_size=1024, code_width=64, width=64, groups=4, blocks=2),
+        relaxation=Relaxation(kl_weight=1 / 192),  # a cell has 8 x 8 x 3 colour values
         data=SceneData(
             image_size=128,
             concepts="seen",

@@ -51,6 +51,10 @@ class Evaluation:
     pictures: int = 512
     """Pictures of each kind."""
 
+    def check(self) -> None:
+        """Refuse a number that measures nothing (UserError)."""
+        require_field(self, "pictures", self.pictures >= 1, "1 or more")
+
 
 @dataclass(frozen=True)
 class MimRecipe:

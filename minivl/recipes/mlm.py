@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from minivl.data.examples import SceneData
 from minivl.data.texts import TextData
+from minivl.errors import require_field
 from minivl.training.recipe import Size, Stage, Training
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class Evaluation:
 
     texts: int = 1400
     """Held-out definitions, and as many captions of unseen compositions."""
+
+    def check(self) -> None:
+        """Refuse a number that measures nothing (UserError)."""
+        require_field(self, "texts", self.texts >= 1, "1 or more")
 
 
 @dataclass(frozen=True)

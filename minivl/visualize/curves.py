@@ -13,7 +13,15 @@ from minivl.visualize.style import CYCLE, MUTED, Caption, Picture, styled
 NOT_LOSSES = {
     "stage", "step", "stream", "loss", "lr", "grad_norm", "samples_per_second",
     "data_wait_share", "seconds", "epoch", "time", "mfu",
+    # schedules
+    "momentum", "weight_decay", "teacher_temperature", "temperature", "beta",
+    # monitors
+    "teacher_entropy", "entropy_of_mean", "mutual_information", "kl_to_student", "kl_to_uniform",
+    "feature_spread", "perplexity", "codes_used", "kl_per_cell", "soft_hard_gap", "mim_accuracy",
+    "mlm_accuracy",
 }  # fmt: skip
+"""What a line holds beside losses: other units, other directions."""
+
 SMOOTHED_FROM = 60
 """Logged steps from which a running mean is drawn over the single values."""
 

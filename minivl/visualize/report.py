@@ -199,7 +199,10 @@ def next_commands(run: Contents) -> list[str]:
         resume = made_by if re.search(r"--resume\b", made_by) else f"{made_by} --resume"
         lines.append(f"{resume}    # go on where it stopped")
     lines.append(f"minivl eval {typed(run.folder)}    # measure again")
-    lines.append(f'minivl show {typed(run.folder)} PICTURE "a sentence"    # where does it look?')
+    if any("/retrieval/" in key for key in run.evaluation):  # it can say what fits
+        lines.append(
+            f'minivl show {typed(run.folder)} PICTURE "a sentence"    # where does it look?'
+        )
     return lines
 
 

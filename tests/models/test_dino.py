@@ -88,7 +88,14 @@ def test_the_loss_is_the_objective_of_student_and_teacher(model, batch):
     targets = dino.teacher_probabilities(teacher, model.center, 0.5)
     torch.testing.assert_close(found["dino"], dino.dino_loss(student, targets, 0.1), **CLOSE)
     assert list(found) == ["dino"]
-    expected = {"teacher_entropy", "entropy_of_mean", "mutual_information", "kl", "feature_spread"}
+    expected = {
+        "teacher_entropy",
+        "entropy_of_mean",
+        "mutual_information",
+        "kl_to_student",
+        "kl_to_uniform",
+        "feature_spread",
+    }
     assert set(model.monitors) == expected
     assert not any(value.requires_grad or value.ndim for value in model.monitors.values())
 

@@ -154,7 +154,7 @@ def test_monitors_are_the_sums_of_their_definitions(normal):
     assert found["teacher_entropy"].item() == pytest.approx(own)
     assert found["entropy_of_mean"].item() == pytest.approx(slow_entropy(mean))
     assert found["mutual_information"].item() == pytest.approx(slow_entropy(mean) - own)
-    assert found["kl"].item() == pytest.approx(sum(divergences) / len(divergences))
+    assert found["kl_to_student"].item() == pytest.approx(sum(divergences) / len(divergences))
 
 
 @pytest.mark.parametrize("collapse", ["uniform", "one output"])

@@ -192,6 +192,7 @@ from minivl.data.stream import fetch, positions
 def train(recipe, steps, every, watch=lambda model, step: None):
     """(model, losses, monitors every few steps); watch(model, step) is called as often."""
     torch.manual_seed(0)
+    source = ObjectSource.load(recipe.data)
     model, lines = recipe.build_model(len(source.names)).to(device), []
     stream, plan = recipe.build_stream(source, seed=0), recipe.training
     batches = (fetch(stream, positions(k, stream.batch_size), 0).batch for k in range(steps))
@@ -389,7 +390,7 @@ diary.figures(model, device)["heads_over_training"]
 # %%
 # CHECKPOINT
 from minivl.visualize.heads import heads_figure
-from minivl.weights.shipped import load, trained
+from minivl.commands.shipped import load, trained
 
 longer, which = trained("dino")
 fine, _, masks = source.pictures("twemoji", 9, SHOWN, 96)
@@ -537,7 +538,7 @@ progress()
 #
 # ```
 # minivl train dino --size tiny              # three minutes on two cores, and a report
-# minivl train dino --size tiny --distillation.no-centring    # watch it collapse
+# minivl train dino --size tiny --distillation.no-centring --out runs/collapse
 # minivl train dino --size base --dry-run    # ViT-B/16: its parameters, work and memory
 # ```
 #

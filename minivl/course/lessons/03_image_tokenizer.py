@@ -486,8 +486,8 @@ for how in found["untrained"][0]:
     display(probe_bars(right, chance=1 / len(things.names), title=f"Named rightly by {how}"))
 
 # %% [markdown]
-# Both learn. Among neighbours naming wins clearly; a linear probe does not prefer it, for pixels come out
-# about as well, or better. So it depends on who asks. And at full size?
+# Both learn. Among neighbours naming wins; a linear probe does not prefer it, for pixels come out
+# about as well, or better. So it depends on who asks, and this is one run. And at full size?
 #
 # | | compares | finds |
 # |---|---|---|

@@ -61,7 +61,7 @@ def batches(stream, steps):
 # %%
 from minivl.models.mim import Mim
 from minivl.nn.vit import ViT
-from minivl.weights.shipped import trained
+from minivl.commands.shipped import trained
 
 tokenizer, which = trained("dvae")  # your own run of `minivl train dvae`, if there is one
 torch.manual_seed(0)
@@ -123,7 +123,7 @@ assert TEST or easy > hard
 
 # %% [markdown]
 # Beside a scattered hole something is seen, and pictures change slowly: a network that only copies
-# would get far. Inside a block it must *know*.
+# would get further. Inside a block it must *know*.
 #
 # Your rule, BEiT's: draw an area $a$ between `min_block` and what is left to hide, and an aspect
 # ratio $\rho$ between 0.3 and 1/0.3, its *logarithm* evenly. The sides are
@@ -184,6 +184,7 @@ with torch.no_grad():
 # texts are WordNet's definitions and captions of scenes.
 
 # %%
+from minivl.data.text import WordPiece
 from minivl.data.texts import MaskedTexts, TextSource
 from minivl.recipes.mlm import MlmRecipe
 from minivl.visualize.tokens import token_sheet
@@ -223,13 +224,13 @@ for seed in range(3):
     print(" ".join(text.vocab[i] for i in seen[0].tolist()))
 
 # %% [markdown]
-# One trap is left. "unicycling" is four pieces, `un ##icy ##cl ##ing`. Hide `##cl` alone, and the
-# other three give it away: spelling, not meaning. *Whole-word masking* lets all pieces of a word
+# One trap is left. "unicycling" is five pieces, `un ##ic ##y ##cl ##ing`. Hide `##cl` alone, and the
+# others give it away: spelling, not meaning. *Whole-word masking* lets all pieces of a word
 # share the first one's draw. FLAVA does it for pairs. **Predict** the second line.
 
 # %%
-pieces = ["an", "astronaut", "un", "##icy", "##cl", "##ing"]
-select = torch.tensor([[0.9, 0.6, 0.1, 0.7, 0.05, 0.8]])
+pieces = ["an", "astronaut", *WordPiece.load().tokens("unicycling")]
+select = torch.tensor([[0.9, 0.6, 0.1, 0.7, 0.3, 0.05, 0.8]])
 inside = torch.tensor([[piece.startswith("##") for piece in pieces]])
 for draws in (select, masking.whole_words(select, inside)):
     print([piece if u >= 0.15 else "[MASK]" for piece, u in zip(pieces, draws[0], strict=True)])
@@ -346,7 +347,7 @@ groups = rows_of(found, "mlm", kinds, by_neighbours="a table of neighbours")
 baselines("Hidden words named rightly", groups)
 
 # %% [markdown]
-# The model is far above the most frequent word. On definitions, after a minute, the table is still
+# The model is far above the most frequent word. On definitions, after a minute, the table is far
 # ahead: remembering is quick. What does the model say instead?
 
 # %%
@@ -543,8 +544,6 @@ baselines("At the rim and inside of blocks", {
 # estimated two minutes and 8 GB on a GPU.
 
 # %%
-from minivl.data.text import WordPiece
-
 full = MlmRecipe.at_size("base")
 with torch.device("meta"):  # shapes only: no number is drawn
     giants = {

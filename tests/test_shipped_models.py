@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from minivl.commands import shipped
 from minivl.data import pack
-from minivl.weights import shipped
 
 FOLDER = pack.find() / shipped.FOLDER
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -45,3 +45,16 @@ def test_the_dino_names_drawings_and_looks_at_them():
     inside = cell_shares(torch.from_numpy(masks), tuple(maps.shape[-2:]))
     on_it = mass_inside(maps, inside.unsqueeze(1)).mean(dim=0).max().item()
     assert on_it > inside.mean().item() + 0.3
+
+
+def test_the_dvae_draws_and_speaks_as_its_card_says():
+    from minivl.data.examples import SceneSource
+    from minivl.evaluation.tokenizer import measure, unseen
+
+    model, card = shipped.load("dvae")
+    recipe = shipped.recipe_of(card.config)
+    pictures = dict(unseen(SceneSource.load(recipe.data), 64))["validation"]
+    found = measure(model, pictures, torch.device("cpu"))
+    told = card.evaluation["validation/reconstruction/psnr"]["value"]
+    assert found["reconstruction/psnr"]["value"] == pytest.approx(told, abs=1)
+    assert found["codebook/perplexity"]["value"] > 0.3 * model.vocab_size

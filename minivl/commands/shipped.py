@@ -67,7 +67,7 @@ def trained(name: str, folder: str | Path = "runs") -> tuple[nn.Module, str]:
 
 
 def own_run(name: str, folder: str | Path = "runs") -> Path | None:
-    """The newest finished run of a recipe at size tiny or larger; None if there is none.
+    """The newest finished run of a recipe that a lesson can go on with; None if there is none.
 
     `folder` is looked for in the working folder and in the one above it.
     """
@@ -75,9 +75,17 @@ def own_run(name: str, folder: str | Path = "runs") -> Path | None:
     for place in (Path(folder), Path("..") / folder):
         for summary in place.glob("*/summary.json"):
             settings = Run.read(summary.parent).config
-            if settings.get("recipe") == name and settings.get("size") != "test":
+            if settings.get("recipe") == name and teaches(settings):
                 found.append(summary)
     return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
+
+
+def teaches(settings: dict[str, Any]) -> bool:
+    """Whether a run's settings are of size tiny or larger, and made neither to collapse nor to
+    compare with."""
+    broken = settings.get("distillation", {}).get("centring") is False
+    other = settings.get("objective", "dino") != "dino"
+    return settings.get("size") != "test" and not broken and not other
 
 
 def load(name: str, root: Path | None = None) -> tuple[nn.Module, Card]:
@@ -114,11 +122,15 @@ def read_card(name: str, folder: Path) -> Card:
     return Card(**fields | {"parts": tuple(fields["parts"])})
 
 
+def recipe_of(settings: dict[str, Any]) -> Any:
+    """The recipe that settings (as in config.yaml) describe."""
+    fields = {key: value for key, value in settings.items() if key not in ("recipe", "seed")}
+    return config.from_plain(runs.recipe_class(settings["recipe"]), fields)
+
+
 def stage_of(settings: dict[str, Any], stage: str) -> Stage:
-    """The stage of the recipe that settings (as in config.yaml) describe."""
-    fields = dict(settings)
-    name, seed = fields.pop("recipe"), fields.pop("seed")
-    stages = config.from_plain(runs.recipe_class(name), fields).stages(seed)
+    """The stage of that name, of the recipe that settings describe."""
+    stages = recipe_of(settings).stages(settings["seed"])
     return next(found for found in stages if found.name == stage)
 
 
@@ -171,9 +183,9 @@ def _folder(root: Path | None) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """`python -m minivl.weights.shipped RUN NAME [PART ...]`."""
+    """`python -m minivl.commands.shipped RUN NAME [PART ...]`."""
     parser = argparse.ArgumentParser(
-        prog="python -m minivl.weights.shipped",
+        prog="python -m minivl.commands.shipped",
         description="Write a finished run's last stage into data/checkpoints, with its card.",
     )
     parser.add_argument("run", help="the run's folder")

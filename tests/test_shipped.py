@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from minivl import cli
+from minivl.commands import shipped
 from minivl.errors import DataError, UserError
-from minivl.weights import shipped
 
 TEST = ["train", "dvae", "--size", "test", "--steps", "4", "--training.threads", "1"]
 

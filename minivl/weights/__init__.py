@@ -1,1 +1,0 @@
-"""Weights that come with minivl, and later the bridges to official ones."""
