@@ -62,9 +62,10 @@ def describe_stream(stream: Any, model: Any, parameters: int, training: Any) -> 
     row("data", f"{stream.name}: read {SAMPLES} samples, each {shapes}")
     work = estimate.work_of(model, batch)
     total = work.flops * stream.batch_size * training.steps
+    tokens = f" and {work.tokens:.0f} tokens" if work.tokens else ""
     row(
         "work",
-        f"{human(work.flops, 'FLOP')} and {work.tokens:.0f} tokens a sample, "
+        f"{human(work.flops, 'FLOP')}{tokens} a sample, "
         f"{human(total, 'FLOP')} in all (forward and backward)",
     )
     at_a_time = stream.batch_size // training.accumulate

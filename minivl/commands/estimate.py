@@ -110,7 +110,9 @@ class token_counter:  # noqa: N801 - reads as a function where it is used
     def __init__(self, model: nn.Module):
         self.count = 0
         self._handles: list[Any] = []
-        self._parts = [part for part in model.modules() if isinstance(part, Transformer)]
+        # A norm: DINO computes its last block for the class token only, past the block's forward.
+        transformers = [part for part in model.modules() if isinstance(part, Transformer)]
+        self._parts = [part.blocks[0].norm1 for part in transformers]
 
     def __enter__(self) -> "token_counter":
         """Start to count."""

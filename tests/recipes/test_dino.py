@@ -14,7 +14,7 @@ import torch
 from minivl import cli
 from minivl.commands.runs import check_fields
 from minivl.errors import UserError
-from minivl.recipes.dino import EPOCH, DinoRecipe
+from minivl.recipes.dino import EPOCH, DinoRecipe, Evaluation, Head
 
 KILLED = """
 import os, signal, sys
@@ -193,3 +193,25 @@ def test_the_untrained_encoder_is_the_same_whatever_was_drawn_before():
     two = recipe.build_untrained().state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_dry_run_at_base_lists_the_published_parts(capsys, tmp_path):
+    assert cli.main(["train", "dino", "--size", "base", "--dry-run", "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "student.backbone 85.8 M, student.head 23.1 M, teacher.backbone 85.8 M" in told
+    # Two global crops of 197 tokens for student and teacher each, ten local ones of 37.
+    assert f"{2 * 2 * 197 + 10 * 37} tokens a sample" in told
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"head": Head(outputs=1)},
+        {"evaluation": Evaluation(gallery=0)},
+        {"evaluation": Evaluation(gallery=8, queries=8, looked_at=9)},
+    ],
+    ids=str,
+)
+def test_numbers_that_measure_nothing_are_refused(change):
+    with pytest.raises(UserError):
+        check_fields(replace(DinoRecipe.at_size("test"), **change))

@@ -5,12 +5,15 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from minivl import cli
+from minivl.commands.runs import check_fields
+from minivl.errors import UserError
 from minivl.recipes.mim import MimRecipe
 
 KILLED = """
@@ -148,3 +151,11 @@ def test_base_takes_a_real_step():
     before = model.head.decoder.detach().clone()
     make_optimizer(model, recipe.training).step()
     assert not torch.equal(before, model.head.decoder)
+
+
+def test_an_evaluation_of_nothing_is_refused():
+    from minivl.recipes.mim import Evaluation
+
+    recipe = replace(MimRecipe.at_size("test"), evaluation=Evaluation(pictures=0))
+    with pytest.raises(UserError, match="pictures"):
+        check_fields(recipe)

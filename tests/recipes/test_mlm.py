@@ -10,6 +10,8 @@ from dataclasses import replace
 import pytest
 
 from minivl import cli
+from minivl.commands.runs import check_fields
+from minivl.errors import UserError
 from minivl.recipes.mlm import SIZES, MlmRecipe
 
 KILLED = """
@@ -99,3 +101,11 @@ def test_base_takes_a_real_step():
     before = model.text_encoder.word_embed.weight.detach().clone()
     make_optimizer(model, recipe.training).step()
     assert not torch.equal(before, model.text_encoder.word_embed.weight)
+
+
+def test_an_evaluation_of_nothing_is_refused():
+    from minivl.recipes.mlm import Evaluation
+
+    recipe = replace(MlmRecipe.at_size("test"), evaluation=Evaluation(texts=0))
+    with pytest.raises(UserError, match="texts"):
+        check_fields(recipe)
