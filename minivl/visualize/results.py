@@ -125,7 +125,8 @@ def known(metric: Metric, name: str) -> bool:
 def is_share(key: str, metric: Metric) -> bool:
     """Whether a metric is a share of 1, to be shown in per cent; ranks and losses are not."""
     ends = [metric[name] for name in ("value", "chance") if known(metric, name)]
-    unbounded = re.search(r"rank|loss|entropy|perplexity|temperature|scale", key)
+    words = r"(?:^|[/_])(?:rank|loss|entropy|perplexity|temperature|scale)"  # not "glosses"
+    unbounded = re.search(words, key)
     return known(metric, "value") and not unbounded and all(0 <= end <= 1 for end in ends)
 
 

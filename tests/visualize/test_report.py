@@ -281,6 +281,7 @@ def test_bars_reach_as_far_as_the_value():
         ("validation/retrieval/median_rank", 1.0, False),
         ("validation/loss", 0.3, False),
         ("validation/cider", 1.2, False),
+        ("glosses/mlm/accuracy", 0.4, True),
     ],
 )
 def test_only_shares_are_shown_in_per_cent(key, value, shown):
