@@ -18,7 +18,7 @@ from minivl.training.optim import (
     learning_rate,
     make_optimizer,
     set_learning_rate,
-    set_weight_decay,
+    set_scheduled,
 )
 from minivl.training.recipe import Training
 
@@ -57,8 +57,8 @@ def fit(  # noqa: PLR0913 - a lesson names what it changes
         for step in range(steps):
             model.train()
             set_learning_rate(stepper, learning_rate(step, training))
-            for name, value in (schedules or {}).items():
-                _set(model, stepper, name, value(step))
+            values = {name: value(step) for name, value in (schedules or {}).items()}
+            set_scheduled(model, stepper, values)
             losses.append(train_step(model, to_device(next(batches), device), stepper, step))
             if not math.isfinite(losses[-1]):
                 raise DivergedError(
@@ -71,13 +71,6 @@ def fit(  # noqa: PLR0913 - a lesson names what it changes
                     watch(step + 1)
     model.eval()
     return losses
-
-
-def _set(model: nn.Module, optimizer: torch.optim.Optimizer, name: str, value: float) -> None:
-    if name == "weight_decay":
-        set_weight_decay(optimizer, value)
-    else:
-        setattr(model, name, value)
 
 
 def train_step(

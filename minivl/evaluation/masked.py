@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from minivl.errors import UserError
+from minivl.evaluation import pools
 from minivl.evaluation.metric import Metric, proportion
 
 BATCH = 128
 
-EVALUATION_SEED = 1_000_003
+EVALUATION_SEED = pools.EVALUATION_SEED
 """What is hidden in an evaluation is drawn from this sequence, never from a training's."""
 
 Predict = Callable[[dict[str, Tensor]], tuple[Tensor, Tensor]]

@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from minivl.nn.precision import wide
 from minivl.nn.transformer import Activation, Transformer, init_transformer
 from minivl.objectives import contrastive
 
@@ -113,8 +114,8 @@ class Clip(nn.Module):
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """{"contrastive": scalar} for a batch of image, input_ids and attention_mask."""
-        image = _wide(self.encode_image(batch["image"]))
-        text = _wide(self.encode_text(batch["input_ids"], batch["attention_mask"]))
+        image = wide(self.encode_image(batch["image"]))
+        text = wide(self.encode_text(batch["input_ids"], batch["attention_mask"]))
         # Temperature and softmax in float32 or better: bf16 has 8 bits for a scale of 100.
         with torch.autocast(image.device.type, enabled=False):
             return {"contrastive": self.contrast(image, text)}
@@ -135,8 +136,3 @@ class Clip(nn.Module):
     def after_step(self) -> None:
         """Clamp the temperature; the engine calls this after each optimiser step."""
         contrastive.clamp_logit_scale(self.logit_scale)
-
-
-def _wide(x: Tensor) -> Tensor:
-    """float32 from bf16 or fp16; float32 and float64 as they are."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

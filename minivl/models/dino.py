@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from minivl.nn.precision import wide
 from minivl.nn.transformer import init_transformer, pre_norm_block
 from minivl.nn.vit import ViT
 from minivl.objectives import dino, momentum
@@ -222,8 +223,3 @@ def class_token(backbone: ViT, image: Tensor) -> Tensor:
         last.norm2,
     )
     return backbone.norm(x)[:, 0]
-
-
-def wide(x: Tensor) -> Tensor:
-    """float32 from bf16 or fp16; float32 and float64 as they are."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

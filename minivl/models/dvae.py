@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minivl.nn import dvae
+from minivl.nn.precision import wide
 
 SMALLEST_LOG_SCALE = -7.0
 """Flat regions would drive the likelihood's scale to 0 and the loss to minus infinity."""
@@ -59,7 +60,7 @@ class DVAE(nn.Module):
 
     def draw(self, codes: Tensor) -> Tensor:
         """codes (b, k, gh, gw), shares or one-hot -> picture (b, 3, gh*stride, gw*stride)."""
-        mu = _wide(self.decoder(codes))[:, :3]
+        mu = wide(self.decoder(codes))[:, :3]
         return 2 * dvae.unmap_pixels(torch.sigmoid(mu)) - 1
 
     def tokenize(self, image: Tensor) -> Tensor:
@@ -95,7 +96,7 @@ class DVAE(nn.Module):
 
     def reconstruction(self, codes: Tensor, image: Tensor) -> Tensor:
         """Mean negative log-likelihood of a picture's colour values, given codes (b, k, gh, gw)."""
-        mu, log_scale = _wide(self.decoder(codes)).chunk(2, dim=1)
+        mu, log_scale = wide(self.decoder(codes)).chunk(2, dim=1)
         target = dvae.map_pixels((image + 1) / 2)
         # Logits and logarithms in float32 or better: bf16 knows 0.9 to two digits.
         with torch.autocast(image.device.type, enabled=False):
@@ -130,8 +131,3 @@ class DVAE(nn.Module):
                 "kl_per_cell": dvae.kl_to_uniform(logits),
                 "soft_hard_gap": hard - soft,
             }
-
-
-def _wide(x: Tensor) -> Tensor:
-    """float32 from bf16 or fp16; float32 and float64 as they are."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

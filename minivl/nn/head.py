@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minivl.nn.precision import wide
 from minivl.nn.transformer import init_transformer
 
 
@@ -31,4 +32,4 @@ class PredictionHead(nn.Module):
         vectors = self.decoder if decoder is None else decoder
         logits = F.linear(self.norm(F.gelu(self.dense(x))), vectors, self.bias)
         # A softmax over thousands of classes needs more digits than bfloat16 has.
-        return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        return wide(logits)

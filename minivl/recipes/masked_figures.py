@@ -12,6 +12,7 @@ from minivl.data.text import WordPiece
 from minivl.data.texts import TextSource
 from minivl.evaluation.masked import EVALUATION_SEED, batches_of, ranks_of
 from minivl.evaluation.mim import copied
+from minivl.recipes.dvae_figures import to_uint8
 from minivl.visualize.blanks import Guess, blanks
 from minivl.visualize.holes import filled_in
 from minivl.visualize.style import Picture
@@ -96,5 +97,4 @@ def filled(model: "Mim", batch: dict[str, Tensor]) -> Tensor:
 
 def to_pictures(images: Tensor) -> list[np.ndarray]:
     """(b, 3, h, w) in [-1, 1] -> b pictures (h, w, 3) uint8."""
-    pixels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return list(pixels.permute(0, 2, 3, 1).cpu().numpy())
+    return list(to_uint8(images.float()))

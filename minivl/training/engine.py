@@ -26,7 +26,7 @@ from minivl.training.optim import (
     gradient_norm,
     learning_rate,
     set_learning_rate,
-    set_weight_decay,
+    set_scheduled,
 )
 from minivl.training.randomness import seed_everything
 from minivl.training.recipe import Stage
@@ -96,11 +96,7 @@ def schedule(session: Session) -> None:
     state = session.state
     seed_everything(session.run.seed, state.stage, state.step, "step", distributed.rank())
     set_learning_rate(state.optimizer, learning_rate(state.step, session.stage.training))
-    for name, value in scheduled(session, state.step).items():
-        if name == "weight_decay":
-            set_weight_decay(state.optimizer, value)
-        else:
-            setattr(session.model, name, value)
+    set_scheduled(session.model, state.optimizer, scheduled(session, state.step))
 
 
 def scheduled(session: Session, step: int) -> Values:

@@ -4,6 +4,7 @@ Decoupled weight decay: Loshchilov and Hutter 2019, arXiv 1711.05101.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -112,3 +113,14 @@ def clip_gradient(model: nn.Module, training: Training, norm: torch.Tensor) -> N
         return
     for parameter in trained:
         nn.utils.clip_grad_norm_(parameter, training.clip_norm)
+
+
+def set_scheduled(
+    model: nn.Module, optimizer: torch.optim.Optimizer, values: Mapping[str, float]
+) -> None:
+    """Give "weight_decay" to the optimiser; any other name becomes an attribute of the model."""
+    for name, value in values.items():
+        if name == "weight_decay":
+            set_weight_decay(optimizer, value)
+        else:
+            setattr(model, name, value)
