@@ -33,15 +33,26 @@ class Work:
 def parameters_by_part(model: nn.Module) -> dict[str, int]:
     """Number of parameters of each part of the model; what belongs to none under "(own)".
 
-    Parts are the direct ones, or those that the model names in `parts` ("student.head").
+    Parts are the direct ones, or those that the model names in `parts`: ("student.head", ...), or
+    {"image encoder": ("image_encoder", "mask_token"), ...}.
     """
     names = getattr(model, "parts", [name for name, _ in model.named_children()])
-    found = {name: model.get_submodule(name) for name in names}
-    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in found.items()}
+    parts = names if isinstance(names, dict) else {name: (name,) for name in names}
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    counts = {
+        part: sum(
+            n for name, n in sizes.items() if f"{name}.".startswith(tuple(f"{p}." for p in of))
+        )
+        for part, of in parts.items()
+    }
     own = sum(p.numel() for p in model.parameters()) - sum(counts.values())
     return {name: count for name, count in counts.items() if count} | (
         {"(own)": own} if own else {}
     )
+
+
+def _inside(name: str, parts: tuple[str, ...]) -> bool:
+    return f"{name}.".startswith(tuple(f"{part}." for part in parts))
 
 
 def work_of(model: nn.Module, batch: dict[str, Any]) -> Work:

@@ -147,14 +147,15 @@ class SceneExamples:
 class SceneSource:
     """Pack, splits, renderer and tokenizer that belong together: where scenes come from."""
 
-    def __init__(self, pack: Pack, data: SceneData):
+    def __init__(self, pack: Pack, data: SceneData, text: WordPiece | None = None):
+        """`text`: a tokenizer that knows more than captions; else they have their own."""
         self.pack = pack
         self.data = data
         self.splits = Splits.load(pack)
         self.renderer = Renderer(pack, data.image_size)
         self.world = lru_cache(maxsize=None)(self._world)
-        self.text = WordPiece.load(pack)
-        if data.vocabulary == "cut":
+        self.text = text or WordPiece.load(pack)
+        if text is None and data.vocabulary == "cut":
             worlds = [self.world(split) for split in SPLITS]
             self.text = self.text.cut(text for world in worlds for text in every_text(world))
         self.encode = lru_cache(maxsize=65536)(self._encode)

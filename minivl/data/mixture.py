@@ -4,12 +4,25 @@ Round-robin over FLAVA's image, text and pair sets and UniT's sampling of tasks 
 a list of streams with weights.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Literal
 
 import numpy as np
 
 from minivl.data.stream import Stream
 from minivl.errors import UserError
+
+
+def draw_stream(weights: Mapping[str, float], u: float) -> str:
+    """Which stream feeds a step: the first whose running total of weights exceeds u of the whole.
+
+    weights: name -> how often, in any unit; u uniform in [0, 1). A weight of 0 is never drawn.
+    FLAVA draws pairs, pictures and texts as 70 : 15 : 15 (Singh et al. 2022, appendix B.1).
+    """
+    totals = list(accumulate(weights.values()))
+    return list(weights)[bisect_right(totals[:-1], u * totals[-1])]
 
 
 class Mixture:
@@ -18,13 +31,24 @@ class Mixture:
     It is computed, not remembered: the timetable of 2,000 steps begins with that of 1,000.
     """
 
-    def __init__(self, streams: Sequence[Stream], seed: int, steps: int):
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        seed: int,
+        steps: int,
+        turns: Literal["drawn", "round_robin"] = "drawn",
+    ):
+        """`turns`: by lot, as often as the weights say, or one stream after the other."""
         check_streams(streams)
         self.streams = list(streams)
-        weights = np.array([stream.weight for stream in streams], dtype=np.float64)
-        edges = np.cumsum(weights)[:-1] / weights.sum()
-        uniform = np.random.default_rng(seed).random(steps)
-        self.chosen = np.searchsorted(edges, uniform, side="right")  # (steps,)
+        weights = {stream.name: stream.weight for stream in streams}
+        numbers = {name: number for number, name in enumerate(weights)}
+        if turns == "drawn":
+            uniform = np.random.default_rng(seed).random(steps).tolist()
+            chosen = [numbers[draw_stream(weights, u)] for u in uniform]
+        else:
+            chosen = [step % len(streams) for step in range(steps)]
+        self.chosen = np.array(chosen, dtype=np.int64)  # (steps,)
         self.draws = np.zeros(steps, dtype=np.int64)  # (steps,)
         for number in range(len(streams)):
             mine = self.chosen == number

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from minivl.data.captions import caption
-from minivl.data.examples import SceneData, SceneSource, Split, every_text
+from minivl.data.examples import SceneData, SceneSource, Split, every_text, world
 from minivl.data.pack import Gloss, Pack
 from minivl.data.scenes import scene
+from minivl.data.splits import Splits
 from minivl.data.stream import epoch_order
 from minivl.data.text import SPECIAL_TOKENS, WordPiece, pad_batch
 from minivl.errors import DataError, require_field
@@ -72,13 +73,14 @@ class TextSource:
 
     def __init__(self, pack: Pack, data: TextData, scenes: SceneData):
         self.data = data
-        self.scenes = SceneSource(pack, scenes)
         self.text = WordPiece.load(pack)
         texts = {text: self.text.tokens(text) for text in chosen_glosses(pack.glosses(), data)}
         if data.vocabulary == "cut":
             texts = common(texts, data.vocabulary_size)
-            captions = every_text(self.scenes.world("train"))
+            captions = every_text(world(pack, Splits.load(pack), scenes, "train"))
             self.text = self.text.cut([*texts, *captions])
+        # One tokenizer for definitions and captions: a model that reads both has one vocabulary.
+        self.scenes = SceneSource(pack, scenes, self.text)
         if len(texts) < 2:
             raise DataError(
                 "no gloss is left to read", "choose other topics, or a larger vocabulary_size"

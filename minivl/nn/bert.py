@@ -55,6 +55,21 @@ class Bert(nn.Module):
         )
         return self.dropout(self.embed_norm(self.word_embed(input_ids) + positions + types))
 
+    def states(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        return_attention: bool = False,
+        *,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """What the last block gives, before the last norm if there is one: (b, t, width).
+
+        FLAVA's multimodal encoder reads this; all else reads `forward`.
+        """
+        visible = None if attention_mask is None else attention_mask.to(torch.bool)
+        return self.transformer(self.embed(input_ids, token_type_ids), visible, return_attention)
+
     def forward(
         self,
         input_ids: Tensor,
@@ -67,8 +82,7 @@ class Bert(nn.Module):
 
         With return_attention also each block's weights (b, heads, t, t).
         """
-        visible = None if attention_mask is None else attention_mask.to(torch.bool)
-        x = self.transformer(self.embed(input_ids, token_type_ids), visible, return_attention)
+        x = self.states(input_ids, attention_mask, return_attention, token_type_ids=token_type_ids)
         if return_attention:
             return self.norm(x[0]), x[1]
         return self.norm(x)

@@ -173,6 +173,15 @@ class ViT(nn.Module):
         positions = interpolate_positions(self.pos_embed, grid, self.position_offset)
         return self.norm_pre(torch.cat([cls_token.to(patches.dtype), patches], dim=1) + positions)
 
+    def states(
+        self, image: Tensor, return_attention: bool = False, *, edit: Layer | None = None
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """What the last block gives, before the last norm: (b, 1+gh*gw, width).
+
+        FLAVA's multimodal encoder reads this; all else reads `forward`.
+        """
+        return self.transformer(self.tokens(image, edit), None, return_attention)
+
     def forward(
         self, image: Tensor, return_attention: bool = False, *, edit: Layer | None = None
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
@@ -180,7 +189,7 @@ class ViT(nn.Module):
 
         With return_attention also each block's weights (b, heads, 1+n, 1+n); `edit` as in `tokens`.
         """
-        x = self.transformer(self.tokens(image, edit), None, return_attention)
+        x = self.states(image, return_attention, edit=edit)
         if return_attention:
             return self.norm(x[0]), x[1]
         return self.norm(x)

@@ -55,6 +55,28 @@ def global_info_nce(
     return (F.cross_entropy(image_to_text, target) + F.cross_entropy(text_to_image, target)) / 2
 
 
+def paired_info_nce(
+    image: Tensor,
+    text: Tensor,
+    all_image: Tensor,
+    all_text: Tensor,
+    rank: int,
+    logit_scale: Tensor,
+    is_pair: Tensor,
+) -> Tensor:
+    """`global_info_nce` where some rows hold a picture and a foreign sentence: is_pair (n) bool.
+
+    Those look for nothing, but stay among what the others must not find: more negatives. The mean
+    over the true pairs of this process, 0 if there is none. FLAVA's code; the paper leaves it open.
+    """
+    target = torch.arange(len(image), device=image.device) + rank * len(image)
+    target = target.masked_fill(~is_pair, -1)
+    both = (similarity_logits(image, all_text, logit_scale),
+            similarity_logits(text, all_image, logit_scale))  # fmt: skip
+    found = [F.cross_entropy(one, target, ignore_index=-1, reduction="sum") for one in both]
+    return sum(found) / 2 / is_pair.sum().clamp(min=1)
+
+
 def clamp_logit_scale(logit_scale: Tensor) -> None:
     """Keep the scale between 1 and 100, in place: called after the optimiser's step."""
     with torch.no_grad():

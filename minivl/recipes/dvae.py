@@ -7,10 +7,11 @@ base    DALL-E's networks, 8,192 words, 256 pixels, batch and schedule; many GPU
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minivl.data.examples import SceneData
-from minivl.errors import require_field
+from minivl.errors import UserError, require_field
 from minivl.training.recipe import Size, Stage, Training
 
 if TYPE_CHECKING:
@@ -179,6 +180,27 @@ class DvaeRecipe:
 
         shown = self.evaluation.shown
         return tokenizer_figures(model, source, device, shown=shown, snapshots=snapshots)
+
+
+def tokenizer_of(folder: Path) -> tuple[Path, DvaeRecipe]:
+    """The run that trained a run's tokenizer, often itself, and the recipe it did so by.
+
+    UserError for a run of a recipe that has none.
+    """
+    from minivl.training import config
+    from minivl.training.run import Run
+
+    settings = dict(Run.read(folder).config)
+    if settings.get("tokenizer"):
+        return tokenizer_of(Path(settings["tokenizer"]))
+    if settings.get("recipe") != "dvae" and "dvae" not in settings:
+        raise UserError(
+            f"{folder} is a run of {settings.get('recipe')}, and holds no tokenizer",
+            "name a run of dvae, mim or flava",
+        )
+    fields = settings.get("dvae", settings)
+    fields = {key: value for key, value in fields.items() if key not in ("recipe", "seed")}
+    return folder, config.from_plain(DvaeRecipe, fields)
 
 
 NOTES = {

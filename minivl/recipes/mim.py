@@ -8,14 +8,13 @@ base    ViT-B/16 and DALL-E's tokenizer, BEiT's schedule; many GPUs through torc
 """
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from minivl.data.examples import SceneData
 from minivl.data.holes import MaskData
-from minivl.errors import UserError, require_field
-from minivl.recipes.dvae import DvaeRecipe
+from minivl.errors import require_field
+from minivl.recipes.dvae import DvaeRecipe, tokenizer_of
 from minivl.training.recipe import Size, Stage, Training
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class MimRecipe:
     @property
     def trained(self) -> Path | None:
         """The folder of the given tokenizer's checkpoints."""
-        return self.tokenizer and self.tokenizer / "checkpoints" / "dvae"
+        return self.tokenizer and tokenizer_of(self.tokenizer)[0] / "checkpoints" / "dvae"
 
     def build_model(self) -> "Mim":
         """The transformer with its head, and the tokenizer; drawn from torch's current seed."""
@@ -122,24 +121,10 @@ class MimRecipe:
         encoder = ViT(image_size=self.data.image_size, **vars(self.image))
         return Mim(encoder, self.tokenizer_recipe.build_model())
 
-    @cached_property
+    @property
     def tokenizer_recipe(self) -> DvaeRecipe:
         """The recipe that the tokenizer was, or is to be, made by."""
-        if self.tokenizer is None:
-            return self.dvae
-        from minivl.training import config
-        from minivl.training.run import Run
-
-        settings = dict(Run.read(self.tokenizer).config)
-        if settings.get("recipe") == "mim":
-            settings = settings["dvae"]
-        elif settings.get("recipe") != "dvae":
-            raise UserError(
-                f"{self.tokenizer} is a run of {settings.get('recipe')}, and holds no tokenizer",
-                "name a run of dvae or mim",
-            )
-        fields = {key: value for key, value in settings.items() if key not in ("recipe", "seed")}
-        return config.from_plain(DvaeRecipe, fields)
+        return self.dvae if self.tokenizer is None else tokenizer_of(self.tokenizer)[1]
 
     def build_stream(self, source: "SceneSource", seed: int) -> "Stream":
         """Pictures with holes."""

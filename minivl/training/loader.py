@@ -16,6 +16,7 @@ import torch
 from minivl.data.mixture import Mixture
 from minivl.data.stream import CorruptSample, Stream, fetch, positions
 from minivl.training.randomness import seed_of
+from minivl.training.recipe import Turns
 
 Batch = dict[str, Any]
 
@@ -43,13 +44,14 @@ class Loader:
         seed: int,
         steps: range,
         *,
+        turns: Turns = "drawn",
         accumulate: int = 1,
         shard: tuple[int, int] = (0, 1),
         prefetch: int = 2,
         workers: int = 1,
     ):
         """`shard` is (rank, processes); with prefetch 0 the training loop renders itself."""
-        self.mixture = Mixture(streams, seed_of(seed, "mixture"), steps.stop)
+        self.mixture = Mixture(streams, seed_of(seed, "mixture"), steps.stop, turns)
         for stream in streams:
             positions(0, stream.batch_size, 0, accumulate * shard[1])  # divisible, or a UserError
         self.seed, self.steps, self.accumulate, self.shard = seed, steps, accumulate, shard

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from minivl.errors import require_field
 
 Size = Literal["test", "tiny", "small", "base"]
+Turns = Literal["drawn", "round_robin"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -106,8 +107,13 @@ class Stage:
     schedules: dict[str, Callable[[int], float]] = field(default_factory=dict)
     """Quantity -> its value at a step, counted from 0. "weight_decay" goes to the optimiser; any
     other is set as an attribute of the model before each step."""
-    start_from: str | dict[str, str] | None = None
+    start_from: str | dict[str, str | tuple[str, str]] | None = None
     """Name of an earlier stage, or path of a checkpoint, whose weights this one starts from. A
-    dict gives parts of the model theirs: {"tokenizer": "dvae"}."""
+    dict gives parts of the model theirs, the whole of a stage's model or a part of it:
+    {"tokenizer": "dvae", "image_encoder": ("dino", "teacher.backbone")}."""
+    loss_weights: dict[str, float] = field(default_factory=dict)
+    """Loss -> factor in the sum; 1 unless told."""
+    turns: Turns = "drawn"
+    """Streams take turns by lot, each as often as its weight says, or one after the other."""
     notes: tuple[str, ...] = field(default=())
     """Lines printed before the first step (expected time, memory)."""

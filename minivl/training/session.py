@@ -58,6 +58,7 @@ class Session:
             self.streams,
             seed_of(self.run.seed, self.stage.name),
             range(self.state.step, training.steps),
+            turns=self.stage.turns,
             accumulate=training.accumulate,
             shard=(distributed.rank(), distributed.world_size()),
             prefetch=training.prefetch,
@@ -107,10 +108,11 @@ def _wrapped(model: nn.Module, stage: Stage, device: torch.device, streams: int)
 
 def _start_from(stage: Stage, run: Run, model: nn.Module) -> None:
     wanted = stage.start_from if isinstance(stage.start_from, dict) else {"": stage.start_from}
-    for part, name in wanted.items():
+    for part, source in wanted.items():
+        name, of = (source, "") if isinstance(source, str) else source
         own = run.checkpoints / name
         weights = checkpoint.read_weights(own if own.is_dir() else Path(name))
-        told = states.start_from(model.get_submodule(part), weights, str(name))
+        told = states.start_from(model, weights, str(name), part=part, of=of)
         if distributed.is_main():
             say(f"{f'{stage.name} {part}'.strip()} starts from {told}")
 

@@ -103,22 +103,45 @@ def unpack_optimizer(
     optimizer.load_state_dict({"state": by_index, "param_groups": groups})
 
 
-def start_from(model: nn.Module, tensors: dict[str, torch.Tensor], source: str) -> str:
-    """Copy every tensor whose name and shape the model shares; says what was and was not."""
-    own = model.state_dict()
-    fitting = {
-        name: value
-        for name, value in tensors.items()
-        if name in own and own[name].shape == value.shape
+def start_from(
+    model: nn.Module, tensors: dict[str, torch.Tensor], source: str, *, part: str = "", of: str = ""
+) -> str:
+    """Copy every tensor that the model's `part` shares with part `of` of a source, by name.
+
+    Says what was copied and what was not. UserError if nothing is shared, or if a tensor has
+    another shape there: a checkpoint of another size.
+    """
+    own = {name: value for name, value in model.state_dict().items() if _inside(name, part)}
+    offered = {
+        _renamed(name, part, of): value for name, value in tensors.items() if _inside(name, of)
     }
+    fitting = {name: value for name, value in offered.items() if name in own}
     if not fitting:
         raise UserError(
-            f"{source} shares no tensor with the model", "start from a stage of the same model"
+            f"{source} shares no tensor with {part or 'the model'}",
+            "start from a stage of the same model",
         )
+    for name, value in fitting.items():
+        if own[name].shape != value.shape:
+            raise UserError(
+                f"{name} is {tuple(value.shape)} in {source}, but {tuple(own[name].shape)} in this "
+                "model: a checkpoint of another size",
+                "start from one with the same widths, depths, picture size and vocabulary",
+            )
     model.load_state_dict(fitting, strict=False)
     fresh = _some(name for name in own if name not in fitting)
-    unused = _some(name for name in tensors if name not in fitting)
-    return f"{len(fitting)} of {len(tensors)} tensors of {source}; fresh: {fresh}; unused: {unused}"
+    unused = _some(name for name in offered if name not in fitting)
+    return f"{len(fitting)} of {len(offered)} tensors of {source}; fresh: {fresh}; unused: {unused}"
+
+
+def _inside(name: str, part: str) -> bool:
+    return not part or f"{name}.".startswith(f"{part}.")
+
+
+def _renamed(name: str, part: str, of: str) -> str:
+    """A tensor's name inside `of` as one inside `part`; either may be the whole model."""
+    inner = f"{name}.".removeprefix(f"{of}." if of else "").removesuffix(".")
+    return ".".join(filter(None, (part, inner)))
 
 
 def _some(names: Iterable[str], most: int = 4) -> str:

@@ -279,12 +279,30 @@ def test_weights_that_are_not_there_or_damaged(tmp_path):
         checkpoint.read_weights(path)
 
 
-def test_starting_from_other_weights_says_what_fits(tmp_path):
+def test_starting_from_other_weights_says_what_fits():
     model = nn.Linear(2, 3)
-    told = states.start_from(
-        model, {"weight": torch.ones(3, 2), "bias": torch.ones(4), "head": torch.ones(1)}, "other"
-    )
+    told = states.start_from(model, {"weight": torch.ones(3, 2), "head": torch.ones(1)}, "other")
     assert (model.weight == 1).all()
-    assert told == "1 of 3 tensors of other; fresh: bias; unused: bias, head"
+    assert told == "1 of 2 tensors of other; fresh: bias; unused: head"
     with pytest.raises(UserError, match="shares no tensor"):
-        states.start_from(model, {"bias": torch.ones(9)}, "other")
+        states.start_from(model, {"head": torch.ones(9)}, "other")
+
+
+def test_starting_from_another_size_names_the_tensor():
+    model = nn.Linear(2, 3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(UserError, match=r"bias is \(4,\) in other, but \(3,\)"):
+        states.start_from(model, {"weight": torch.ones(3, 2), "bias": torch.ones(4)}, "other")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_parts_start_from_parts_of_others():
+    model = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
+    model.token = nn.Parameter(torch.zeros(3))
+    offered = {"inner.net.weight": torch.ones(2, 2), "inner.net.bias": torch.ones(2),
+               "inner.network": torch.ones(7), "token": torch.ones(3)}  # fmt: skip
+    told = states.start_from(model, offered, "run", part="b", of="inner.net")
+    assert told == "2 of 2 tensors of run; fresh: none; unused: none"
+    assert (model["b"].weight == 1).all() and not (model["a"].weight == 1).all()
+    states.start_from(model, offered, "run", part="token", of="token")
+    assert (model.token == 1).all()

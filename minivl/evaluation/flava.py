@@ -1,0 +1,172 @@
+"""What FLAVA can do: find and name as CLIP does, match pairs, and fill in one side from the other.
+
+Each number of the fused model stands beside what it reaches without the other side.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minivl.data.examples import Split, to_tensor
+from minivl.data.holes import MaskData
+from minivl.data.pairs import PairData, PairExamples
+from minivl.data.texts import TextSource
+from minivl.evaluation.contrastive import Judge, evaluate_contrastive
+from minivl.evaluation.embed import evaluating
+from minivl.evaluation.masked import BATCH, EVALUATION_SEED, batches_of, masked_accuracy
+from minivl.evaluation.metric import Metric, proportion
+from minivl.evaluation.pools import Pool, mirrored_pool, retrieval_pool
+from minivl.models.flava import Flava
+
+SPLITS: tuple[Split, ...] = ("validation", "twemoji", "compositions")
+PROBABILITY = 0.15
+"""Share of the words that an evaluation asks for: BERT's."""
+
+
+def evaluate_flava(  # noqa: PLR0913  (what is asked, and how often)
+    source: TextSource,
+    model: Flava,
+    device: torch.device,
+    grid: tuple[int, int],
+    masks: MaskData,
+    *,
+    pool_size: int,
+    pools: int,
+    mirrored_pairs: int,
+    named: int,
+    matched: int,
+    masked: int,
+) -> dict[str, Metric]:
+    """Metrics by key, "<split>/<task>/<measure>", of what the model's objectives teach."""
+    metrics: dict[str, Metric] = {}
+    if "contrastive" in model.objectives:
+        metrics |= evaluate_contrastive(
+            model,
+            source.scenes,
+            device,
+            pool_size=pool_size,
+            pools=pools,
+            mirrored_pairs=mirrored_pairs,
+            named=named,
+        )
+    for split in SPLITS:
+        found: dict[str, Metric] = {}
+        if "itm" in model.objectives:
+            found |= matching(source, model, device, split, matched, mirrored_pairs)
+        found |= filling_in(source, model, device, split, grid, masks, masked)
+        metrics |= {f"{split}/{name}": metric for name, metric in found.items()}
+    return metrics
+
+
+def matching(
+    source: TextSource,
+    model: Flava,
+    device: torch.device,
+    split: Split,
+    pairs: int,
+    mirrored_pairs: int,
+) -> dict[str, Metric]:
+    """Is a pair told from a wrong one? Half are right, so that guessing is right half the time.
+
+    "itm/random": the wrong sentence is another picture's. "itm/mirrored": it is that of the
+    mirrored twin, the same words in another order.
+    """
+    judge = Judge(model, source.scenes, device)
+    size = judge.sayable(split, pairs // 2)
+    pool = retrieval_pool(source.scenes, split, size)
+    twins = mirrored_pool(source.scenes, split, mirrored_pairs)
+    foreign = np.roll(np.arange(size), 1)
+    other = np.arange(len(twins.captions)) ^ 1
+    return {
+        "itm/random": told_apart(source, model, device, pool, foreign),
+        "itm/mirrored": told_apart(source, model, device, twins, other),
+    }
+
+
+def told_apart(
+    source: TextSource, model: Flava, device: torch.device, pool: Pool, wrong: np.ndarray
+) -> Metric:
+    """Each picture of a pool beside its own sentence, and beside number `wrong[i]`."""
+    right = matching_scores(source, model, device, pool.images, pool.captions)
+    foreign = matching_scores(source, model, device, pool.images, [pool.captions[i] for i in wrong])
+    hits = int((right > 0).sum() + (foreign <= 0).sum())
+    # A picture answers twice: its two answers count as one where they hang together.
+    return proportion(hits, 2 * len(right), 0.5, independent=len(right))
+
+
+def matching_scores(
+    source: TextSource,
+    model: Flava,
+    device: torch.device,
+    images: np.ndarray,
+    sentences: Sequence[str],
+) -> Tensor:
+    """How much more the matching head believes than doubts: picture i with sentence i, (n,)."""
+    scores = []
+    with evaluating(model):
+        for first in range(0, len(images), BATCH):
+            part = slice(first, first + BATCH)
+            text = source.text.batch(list(sentences[part]), source.data.max_length)
+            fused = model.encode_pair(
+                to_tensor(images[part]).to(device),
+                text["input_ids"].to(device),
+                text["attention_mask"].to(device),
+            )
+            no, yes = model.itm_head(fused).unbind(dim=1)
+            scores.append((yes - no).cpu())
+    return torch.cat(scores)
+
+
+def filling_in(
+    source: TextSource,
+    model: Flava,
+    device: torch.device,
+    split: Split,
+    grid: tuple[int, int],
+    masks: MaskData,
+    count: int,
+) -> dict[str, Metric]:
+    """Hidden words with the whole picture and without it, hidden patches with and without a
+    sentence, by the same heads: "mmm_text/accuracy", "mmm_text/without_picture", ...
+
+    Without means: every patch, or every word, is hidden.
+    """
+    pairs = PairData(mismatched=0.0, probability=PROBABILITY)
+    examples = PairExamples(source, split, grid, masks, pairs, EVALUATION_SEED, all_hidden=True)
+    found: dict[str, Metric] = {}
+    sides = {"mmm_text": "without_picture", "mmm_image": "without_text"}
+    for name, without in sides.items():
+        if name not in model.objectives:
+            continue
+        for measure, other_hidden in (("accuracy", False), (without, True)):
+            asked = (
+                answers(model, source, batch, name, other_hidden)
+                for batch in batches_of(examples, count, device)
+            )
+            with evaluating(model):
+                metric = masked_accuracy(lambda pair: pair, asked, independent=count)["accuracy"]
+            found[f"{name}/{measure}"] = metric
+    return found
+
+
+def answers(
+    model: Flava, source: TextSource, batch: dict[str, Tensor], name: str, other_hidden: bool
+) -> tuple[Tensor, Tensor]:
+    """Scores and answers of one side's hidden places, with the other side whole or hidden."""
+    words = source.text
+    special = torch.isin(
+        batch["input_ids"],
+        torch.tensor([words.pad_id, words.cls_id, words.sep_id], device=batch["input_ids"].device),
+    )
+    if name == "mmm_text":
+        ids, holes = batch["mlm_input_ids"], torch.zeros_like(batch["patches_masked"])
+        holes = ~holes if other_hidden else holes
+    else:
+        ids, holes = batch["input_ids"], batch["patches_masked"]
+        ids = torch.where(special, ids, words.mask_id) if other_hidden else ids
+    fused = model.encode_pair(batch["image"], ids, batch["attention_mask"], patches_masked=holes)
+    hidden, labels = model.answers(batch, name)
+    states = fused[:, -ids.shape[1] :] if name == "mmm_text" else fused[:, 2 : -ids.shape[1]]
+    return getattr(model, f"{name}_head")(states[hidden]), labels[hidden]

@@ -1,0 +1,474 @@
+"""FLAVA (Singh et al. 2022, arXiv 2112.04482): one model that sees, reads, and does both at once.
+
+An image encoder and a text encoder work alone or feed a multimodal encoder. Pictures alone, texts
+alone and pairs take turns; each batch runs what one of its losses reads, and nothing else.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minivl.errors import UserError
+from minivl.models.mim import blanked, resized
+from minivl.nn.bert import Bert
+from minivl.nn.head import PredictionHead
+from minivl.nn.precision import wide
+from minivl.nn.transformer import Transformer, init_transformer
+from minivl.nn.vit import ViT
+from minivl.objectives import contrastive
+from minivl.objectives.masked import scored, selected_rows
+from minivl.objectives.masking import IGNORE, replace_masked
+
+Objective = Literal["contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm"]
+OBJECTIVES: tuple[Objective, ...] = ("contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm")
+"""All six losses of the paper's joint stage (section 3.2)."""
+FUSED = frozenset(("itm", "mmm_image", "mmm_text"))
+"""The losses that read the multimodal encoder."""
+
+
+def merge_tokens(
+    cls_token: Tensor, image: Tensor, text: Tensor, attention_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """[CLS_M; h_I; h_T]: one sequence of a picture's and a text's tokens, and what of it is real.
+
+    cls_token (1, 1, d), image (b, n, d), text (b, t, d), attention_mask (b, t) True = a word
+    -> tokens (b, 1+n+t, d), mask (b, 1+n+t) bool. Section 3.1, "Multimodal encoder".
+    """
+    batch, patches = image.shape[:2]
+    tokens = torch.cat([cls_token.expand(batch, -1, -1).to(image.dtype), image, text], dim=1)
+    seen = attention_mask.new_ones(batch, 1 + patches, dtype=torch.bool)
+    return tokens, torch.cat([seen, attention_mask.to(torch.bool)], dim=1)
+
+
+def mmm_loss(
+    states: Tensor,
+    targets: Tensor,
+    masked: Tensor,
+    is_pair: Tensor,
+    head: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Masked multimodal modeling: name what is hidden, where picture and text belong together.
+
+    states (b, n, d), targets (b, n) int64, masked (b, n) bool, is_pair (b) bool, head (rows, d) ->
+    (rows, k) -> scalar: the mean cross-entropy over all hidden places of true pairs; 0, with a
+    graph, if there is none. Section 3.2, "Masked multimodal modeling".
+    """
+    rows = selected_rows(masked & is_pair.unsqueeze(1))
+    logits, answers = head(states.flatten(0, 1)[rows]), targets.flatten()[rows]
+    return F.cross_entropy(logits, answers, reduction="sum") / max(len(rows), 1)
+
+
+class MultimodalEncoder(nn.Module):
+    """A transformer over both sequences, with a class token of its own: [CLS_M].
+
+    It has no positions: the tokens bring theirs from the encoders that made them.
+    """
+
+    def __init__(self, width: int, depth: int, heads: int, *, eps: float = 1e-12):
+        super().__init__()
+        self.width = width
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.transformer = Transformer(width, depth, heads, eps=eps)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        init_transformer(self, width)
+
+    def forward(
+        self,
+        image: Tensor,
+        text: Tensor,
+        attention_mask: Tensor,
+        return_attention: bool = False,
+        *,
+        mask_pads: bool = True,
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """image (b, n, width), text (b, t, width), attention_mask (b, t) -> (b, 1+n+t, width).
+
+        With return_attention also each block's weights. `mask_pads=False` lets padding be seen, as
+        the code did that trained the published weights.
+        """
+        tokens, seen = merge_tokens(self.cls_token, image, text, attention_mask)
+        x = self.transformer(tokens, seen if mask_pads else None, return_attention)
+        if return_attention:
+            return self.norm(x[0]), x[1]
+        return self.norm(x)
+
+
+class Pooler(nn.Module):
+    """The first token through a dense layer and tanh, as in BERT."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        init_transformer(self, width)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """States (b, t, width) -> (b, width)."""
+        return self.dense(states[:, 0]).tanh()
+
+
+class ItmHead(nn.Module):
+    """Do picture and text belong together? Two scores: no, yes."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.pooler = Pooler(width)
+        self.seq_relationship = nn.Linear(width, 2)
+        init_transformer(self.seq_relationship, width)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """States (b, t, width) of the multimodal encoder -> (b, 2)."""
+        return wide(self.seq_relationship(self.pooler(states)))
+
+
+class Flava(nn.Module):
+    """Three encoders, two projections, five heads, and the tokenizer that names patches.
+
+    `encode_image`, `encode_text` and `encode_pair` are the three exits that a task may choose.
+    """
+
+    parts = {
+        "image encoder": ("image_encoder", "mask_token", "image_pooler"),
+        "text encoder": ("text_encoder", "text_pooler"),
+        "multimodal encoder": ("multimodal_encoder", "multimodal_pooler"),
+        "image_to_mm": ("image_to_mm",),
+        "text_to_mm": ("text_to_mm",),
+        "image_proj": ("image_proj",),
+        "text_proj": ("text_proj",),
+        "logit_scale": ("logit_scale",),
+        **{name: (name,) for name in (*(f"{o}_head" for o in OBJECTIVES[1:]), "tokenizer")},
+    }
+    """What an overview of the parameters lists."""
+
+    def __init__(  # noqa: PLR0913  (a model is made of its parts)
+        self,
+        image_encoder: ViT,
+        text_encoder: Bert,
+        multimodal_encoder: MultimodalEncoder,
+        *,
+        embed_dim: int,
+        tokenizer: nn.Module | None = None,
+        vocab_size: int | None = None,
+        objectives: Sequence[Objective] = OBJECTIVES,
+        image_pool: Literal["cls", "mean"] = "cls",
+        mask_pads: bool = True,
+        without_pairs: Literal["nothing", "all"] = "nothing",
+        poolers: bool = False,
+        eps: float = 1e-12,
+    ):
+        """What is not the paper's, or not its code's, has a name.
+
+        `tokenizer`: None where batches bring their `visual_tokens`; `vocab_size` is their number.
+        `objectives`: the losses that are computed, and that a head is made for.
+        `image_pool`: what of a picture meets the sentence; the mean patch learns far sooner.
+        `mask_pads`: whether padding is hidden from the multimodal encoder.
+        `without_pairs`: what is scored in a batch of wrong pairs only. The reference codes score
+        all of it, which teaches that what does not belong together does.
+        `poolers`: the published model's three poolers, which none of its losses trains.
+        """
+        super().__init__()
+        self.objectives = frozenset(objectives)
+        if not self.objectives <= set(OBJECTIVES) or not self.objectives:
+            raise ValueError(f"objectives {tuple(objectives)}: choose among {OBJECTIVES}")
+        codes = self._codes(tokenizer, vocab_size)
+        self.image_pool, self.mask_pads, self.without_pairs = image_pool, mask_pads, without_pairs
+        self.image_encoder = image_encoder
+        self.text_encoder = text_encoder
+        self.multimodal_encoder = multimodal_encoder
+        self.mask_token = nn.Parameter(torch.zeros(image_encoder.width))
+        widths = image_encoder.width, text_encoder.width, multimodal_encoder.width
+        self.image_to_mm = _linear(widths[0], widths[2])
+        self.text_to_mm = _linear(widths[1], widths[2])
+        self.image_proj = _linear(widths[0], embed_dim)
+        self.text_proj = _linear(widths[1], embed_dim)
+        self.logit_scale = nn.Parameter(torch.tensor(contrastive.LOGIT_SCALE_START))
+        words = text_encoder.word_embed.num_embeddings
+        heads: dict[str, Callable[[], nn.Module]] = {
+            "mim": lambda: PredictionHead(widths[0], codes, eps=eps),
+            "mlm": lambda: PredictionHead(widths[1], words, eps=eps),
+            "mmm_image": lambda: PredictionHead(widths[2], codes, eps=eps),
+            "mmm_text": lambda: PredictionHead(widths[2], words, eps=eps),
+            "itm": lambda: ItmHead(widths[2]),
+        }
+        for name, make in heads.items():
+            self.add_module(f"{name}_head", make() if name in self.objectives else None)
+        names = ("image_pooler", "text_pooler", "multimodal_pooler")
+        for name, width in zip(names, widths, strict=True):
+            self.add_module(name, Pooler(width) if poolers else None)
+        self.tokenizer = tokenizer
+        if tokenizer is not None:
+            tokenizer.requires_grad_(False).eval()
+        self.gather: Any = None
+        self.monitors: dict[str, Tensor] = {}
+
+    def _codes(self, tokenizer: nn.Module | None, vocab_size: int | None) -> int:
+        """How many visual tokens the heads name. UserError if two numbers contradict."""
+        if tokenizer is None:
+            if vocab_size is None and self.objectives & {"mim", "mmm_image"}:
+                raise ValueError("without a tokenizer the model must know vocab_size of its codes")
+            return vocab_size or 0
+        if vocab_size not in (None, tokenizer.vocab_size):
+            raise UserError(
+                f"the tokenizer names patches with {tokenizer.vocab_size} codes, the heads are to "
+                f"know {vocab_size}",
+                "give the heads the tokenizer's number of codes, or another tokenizer",
+            )
+        return tokenizer.vocab_size
+
+    def train(self, mode: bool = True) -> "Flava":
+        """As every module's, but the tokenizer stays as it was trained."""
+        super().train(mode)
+        if self.tokenizer is not None:
+            self.tokenizer.eval()
+        return self
+
+    # The three exits.
+
+    def encode_image(
+        self, image: Tensor, return_attention: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """image (b, 3, h, w) -> (b, embed_dim), not normalised: where pictures meet sentences.
+
+        With return_attention also each block's weights (b, heads, 1+n, 1+n).
+        """
+        if return_attention:
+            tokens, maps = self.image_encoder(image, return_attention=True)
+            return self.image_proj(self.pool(tokens)), maps
+        return self.image_proj(self.pool(self.image_encoder(image)))
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """tokens (b, 1+n, width), the class token first -> the picture's vector (b, width)."""
+        return tokens[:, 0] if self.image_pool == "cls" else tokens[:, 1:].mean(dim=1)
+
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """input_ids, attention_mask (b, t) -> (b, embed_dim), not normalised."""
+        return self.text_proj(self.text_encoder(input_ids, attention_mask)[:, 0])
+
+    def encode_pair(
+        self,
+        image: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        return_attention: bool = False,
+        *,
+        patches_masked: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """States of [CLS_M], [CLS_I], the patches and the words: (b, 1+1+n+t, width).
+
+        image (b, 3, h, w), input_ids and attention_mask (b, t), patches_masked (b, gh, gw).
+        """
+        states = self.image_states(image, patches_masked)
+        words = self.text_encoder.states(input_ids, attention_mask)
+        return self.fuse(states, words, attention_mask, return_attention)
+
+    # What they are made of.
+
+    def image_states(self, image: Tensor, patches_masked: Tensor | None = None) -> Tensor:
+        """image (b, 3, h, w) -> (b, 1+n, width) before the last norm; hidden patches unseen.
+
+        patches_masked (b, gh, gw) or (b, n) bool. Pixels of hidden patches are blanked before: a
+        convolutional stem would carry them to the neighbours.
+        """
+        if patches_masked is None:
+            return self.image_encoder.states(image)
+        hidden = patches_masked.flatten(1)
+        return self.image_encoder.states(
+            blanked(image, patches_masked) if patches_masked.ndim == 3 else image,
+            edit=lambda patches: replace_masked(patches, self.mask_token, hidden),
+        )
+
+    def fuse(
+        self,
+        image_states: Tensor,
+        text_states: Tensor,
+        attention_mask: Tensor | None = None,
+        return_attention: bool = False,
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """States before the encoders' last norms -> the multimodal encoder's, normed."""
+        if attention_mask is None:
+            attention_mask = torch.ones(
+                text_states.shape[:2], dtype=torch.bool, device=text_states.device
+            )
+        return self.multimodal_encoder(
+            self.image_to_mm(image_states),
+            self.text_to_mm(text_states),
+            attention_mask,
+            return_attention,
+            mask_pads=self.mask_pads,
+        )
+
+    def visual_tokens(self, batch: dict[str, Tensor]) -> Tensor:
+        """The batch's codes (b, gh, gw): its own, or what the tokenizer names its pictures."""
+        if "visual_tokens" in batch:
+            return batch["visual_tokens"]
+        if self.tokenizer is None:
+            raise ValueError("the batch has no visual_tokens and the model no tokenizer")
+        size = [side * self.tokenizer.stride for side in batch["patches_masked"].shape[1:]]
+        return self.tokenizer.tokenize(resized(batch["image"], size))
+
+    # One step of training.
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The losses, so that DDP and torch.compile wrap what training computes."""
+        return self.losses(batch)
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The losses of a batch of pictures, of texts, or of pairs, by their objectives' names.
+
+        Pictures bring image (b, 3, h, w) and patches_masked (b, gh, gw); texts mlm_input_ids,
+        attention_mask and mlm_labels (b, t); pairs both, input_ids (b, t), and perhaps itm_labels
+        (b), 1 where they belong together.
+        """
+        sees, reads = "image" in batch, "mlm_labels" in batch or "input_ids" in batch
+        if "itm_labels" in batch and not (sees and reads):
+            lacking = "captions (input_ids)" if sees else "pictures (image)"
+            raise UserError(f"a batch of pairs has no {lacking}", "give each pair a picture and a "
+                            "caption, or train on pictures and texts alone")  # fmt: skip
+        if sees and reads:
+            return self.pair_losses(batch)
+        return self.image_losses(batch) if sees else self.text_losses(batch)
+
+    def image_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Pictures alone: masked image modeling. One pass, of pictures with holes."""
+        states = self.image_states(batch["image"], batch["patches_masked"])
+        return {"mim": self.named(self.mim_head, self.image_encoder.norm(states), batch, "mim")}
+
+    def text_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Texts alone: masked language modeling. One pass, of texts with holes."""
+        states = self.text_encoder(batch["mlm_input_ids"], batch.get("attention_mask"))
+        return {"mlm": self.named(self.mlm_head, states, batch, "mlm")}
+
+    def pair_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Pairs: contrastive on what is whole, all else on what has holes.
+
+        The whole and the holed pictures go through the image encoder as one batch, and so do the
+        texts: two calls where the passes are four.
+        """
+        versions = self.versions(batch)
+        image, text = self.pair_states(batch, versions)
+        is_pair, losses = self.is_pair(batch), {}
+        if "whole" in versions:
+            losses["contrastive"] = self.contrast(image["whole"], text["whole"], is_pair)
+        if "holed" in versions:
+            seen = batch.get("attention_mask")
+            fused = self.fuse(image["holed"], text["holed"], seen)
+            words = batch["mlm_input_ids"].shape[1]
+            if "itm" in self.objectives and "itm_labels" in batch:
+                losses["itm"] = self.match(fused, batch["itm_labels"])
+            for name, states in (
+                ("mmm_image", fused[:, 2:-words]),
+                ("mmm_text", fused[:, -words:]),
+            ):
+                if name in self.objectives:
+                    head = getattr(self, f"{name}_head")
+                    losses[name] = self.named(head, states, batch, name, is_pair)
+        return losses
+
+    def versions(self, batch: dict[str, Tensor]) -> list[str]:
+        """Which encodings of a pair some loss reads: whole, holed, or both."""
+        wanted = {"whole": "contrastive" in self.objectives, "holed": self.objectives & FUSED}
+        return [name for name, read in wanted.items() if read]
+
+    def pair_states(
+        self, batch: dict[str, Tensor], versions: Sequence[str]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """States of pictures and texts before the last norms, by version: one call an encoder."""
+        seen = batch.get("attention_mask")
+        hidden = {"whole": None, "holed": batch.get("patches_masked")}
+        ids = {"whole": batch.get("input_ids"), "holed": batch.get("mlm_input_ids")}
+        image, holes = batch["image"], [hidden[version] for version in versions]
+        if len(versions) > 1:
+            holes = [torch.zeros_like(holes[1]), holes[1]]
+            image = torch.cat([image, image])
+            seen = None if seen is None else torch.cat([seen, seen])
+        holes = torch.cat(holes) if holes[0] is not None else None
+        words = self.text_encoder.states(torch.cat([ids[version] for version in versions]), seen)
+        patches = self.image_states(image, holes)
+        return tuple(
+            dict(zip(versions, states.chunk(len(versions)), strict=True))
+            for states in (patches, words)
+        )
+
+    def is_pair(self, batch: dict[str, Tensor]) -> Tensor:
+        """Which rows of a batch of pairs belong together: (b,) bool; all, where nothing is said."""
+        labels = batch.get("itm_labels")
+        if labels is None:
+            return torch.ones(len(batch["image"]), dtype=torch.bool, device=batch["image"].device)
+        is_pair = labels.flatten().to(torch.bool)
+        if self.without_pairs == "all":
+            return is_pair | ~is_pair.any()
+        return is_pair
+
+    def contrast(self, image_states: Tensor, text_states: Tensor, is_pair: Tensor) -> Tensor:
+        """The global contrastive loss of true pairs; wrong pairs are what others must not find."""
+        image = wide(self.image_proj(self.pool(self.image_encoder.norm(image_states))))
+        text = wide(self.text_proj(self.text_encoder.norm(text_states[:, 0])))
+        # Temperature and softmax in float32 or better: bf16 has 8 bits for a scale of 100.
+        with torch.autocast(image.device.type, enabled=False):
+            everyone = (image, text) if self.gather is None else map(self.gather, (image, text))
+            rank = 0 if self.gather is None else self.gather.rank
+            loss = contrastive.paired_info_nce(
+                image, text, *everyone, rank, self.logit_scale, is_pair
+            )
+        return self.weighed(loss, is_pair.sum())
+
+    def match(self, fused: Tensor, labels: Tensor) -> Tensor:
+        """Image-text matching: cross-entropy of two scores, over all rows."""
+        labels = labels.flatten().long()
+        logits = self.itm_head(fused)
+        self.monitors["itm_accuracy"] = (logits.argmax(dim=1) == labels).float().mean()
+        return F.cross_entropy(logits, labels)
+
+    def named(
+        self,
+        head: nn.Module,
+        states: Tensor,
+        batch: dict[str, Tensor],
+        name: Objective,
+        is_pair: Tensor | None = None,
+    ) -> Tensor:
+        """A masked modeling loss: the head names what is hidden of the patches or the words."""
+        hidden, answers = self.answers(batch, name)
+        asked = hidden if is_pair is None else hidden & is_pair.unsqueeze(1)
+        states = states[:, -hidden.shape[1] :]  # the class token before the patches names nothing
+
+        def watched(rows: Tensor) -> Tensor:
+            logits = head(rows)
+            right, count = scored(logits.detach(), answers.flatten()[selected_rows(asked)])
+            self.monitors[f"{name}_accuracy"] = right / count.clamp(min=1)
+            return logits
+
+        everyone = hidden.new_ones(len(hidden))
+        loss = mmm_loss(states, answers, hidden, everyone if is_pair is None else is_pair, watched)
+        return self.weighed(loss, asked.sum())
+
+    def answers(self, batch: dict[str, Tensor], name: Objective) -> tuple[Tensor, Tensor]:
+        """Where something is hidden (b, n) bool, and what it is (b, n): patches, or words."""
+        if name in ("mlm", "mmm_text"):
+            return batch["mlm_labels"] != IGNORE, batch["mlm_labels"]
+        hidden, codes = batch["patches_masked"], self.visual_tokens(batch)
+        if codes.shape != hidden.shape:
+            raise ValueError(
+                f"visual_tokens {tuple(codes.shape)} and patches_masked {tuple(hidden.shape)} "
+                "differ: one code a patch is due"
+            )
+        return hidden.flatten(1), codes.flatten(1)
+
+    def weighed(self, loss: Tensor, count: Tensor) -> Tensor:
+        """A mean over `count` rows, weighed so that the processes' mean is that of all rows."""
+        if self.gather is None:
+            return loss
+        counts = self.gather(count.to(loss.dtype).unsqueeze(0))
+        return loss * count / counts.mean().clamp(min=1 / len(counts))
+
+    def after_step(self) -> None:
+        """Clamp the temperature; the engine calls this after each optimiser step."""
+        contrastive.clamp_logit_scale(self.logit_scale)
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    init_transformer(layer, inputs)
+    return layer
