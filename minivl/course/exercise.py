@@ -15,6 +15,7 @@ LESSONS = {
     "03": "lesson_03",
     "04": "lesson_04",
     "05": "lesson_05",
+    "07": "lesson_07",
 }
 """Lesson -> module in minivl/course/exercises."""
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from minivl.errors import DivergedError
+from minivl.objectives import joint
 from minivl.training.device import autocast, computing
 from minivl.training.optim import (
     clip_gradient,
@@ -79,7 +80,7 @@ def train_step(
     """Losses, gradients clipped to norm 1, one step of the optimiser; the sum of the losses."""
     optimizer.zero_grad(set_to_none=True)
     with autocast(next(model.parameters()).device, "auto"):
-        loss = sum(model(batch).values())
+        loss = joint.joint_loss(model(batch), {})
     loss.backward()
     clip_gradient(model, Training(clip_norm=1.0), gradient_norm(model))
     if hasattr(model, "before_step"):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from minivl.errors import UserError
-from minivl.objectives.joint import joint_loss
+from minivl.objectives import joint
 from minivl.training import checkpoint, distributed
 from minivl.training import state as states
 from minivl.training.device import computing
@@ -137,7 +137,7 @@ def backward(session: Session, data: StepData) -> dict[str, torch.Tensor]:
             with session.autocast:
                 losses = session.module(batch)
             losses = _chosen(losses, data)
-            total = joint_loss(losses, session.stage.loss_weights)
+            total = joint.joint_loss(losses, session.stage.loss_weights)
             (total / len(data.batches)).backward()
         for name, loss in (losses | {"loss": total}).items():
             sums[name] = sums.get(name, 0) + loss.detach()
