@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minivl.data.mixture import Mixture
+from minivl.data.mixture import Mixture, draw_stream
 from minivl.data.stream import CorruptSample, Stream, fetch, index_at, positions
 from minivl.errors import DataError, UserError
 
@@ -139,3 +139,43 @@ def test_the_timetable_depends_on_the_seed_alone():
 def test_streams_that_cannot_be_drawn_from_are_refused(streams, says):
     with pytest.raises(UserError, match=says):
         Mixture(streams, 0, 10)
+
+
+@pytest.mark.parametrize(
+    ("u", "drawn"),
+    [(0.0, "a"), (0.25, "a"), (0.4999, "a"), (0.5, "b"), (0.7499, "b"), (0.75, "c"), (0.9999, "c")],
+)
+@pytest.mark.parametrize("unit", [1, 0.25, 70])
+def test_a_draw_falls_where_the_running_total_passes_it(u, drawn, unit):
+    assert draw_stream({"a": 2 * unit, "b": unit, "c": unit}, u) == drawn
+
+
+@given(
+    weights=st.lists(st.sampled_from([0, 0.15, 1, 7]), min_size=1, max_size=5).filter(any),
+    u=st.floats(0, 1, exclude_max=True),
+)
+def test_a_weight_of_0_is_never_drawn(weights, u):
+    named = {str(number): weight for number, weight in enumerate(weights)}
+    for edge in (u, 0.0, np.nextafter(1, 0)):
+        assert named[draw_stream(named, edge)] > 0
+
+
+def test_10_000_draws_come_as_often_as_flavas_shares_say():
+    shares = {"pairs": 0.7, "pictures": 0.15, "texts": 0.15}
+    drawn = [draw_stream(shares, u) for u in np.random.default_rng(0).random(10_000)]
+    for name, share in shares.items():
+        deviation = (share * (1 - share) / 10_000) ** 0.5
+        assert drawn.count(name) / 10_000 == pytest.approx(share, abs=4 * deviation)
+
+
+def round_robin(steps):
+    streams = [
+        Stream(name, Numbers(), 2, weight) for name, weight in (("a", 7), ("b", 1), ("c", 2))
+    ]
+    timetable = Mixture(streams, 0, steps, "round_robin")
+    return [(timetable.at(step)[0].name, timetable.at(step)[1]) for step in range(steps)]
+
+
+def test_round_robin_takes_one_stream_after_the_other_whatever_their_weights():
+    assert round_robin(7) == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("b", 1), ("c", 1), ("a", 2)]
+    assert round_robin(50)[:7] == round_robin(7)

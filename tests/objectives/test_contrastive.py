@@ -11,6 +11,7 @@ from minivl.objectives.contrastive import (
     clamp_logit_scale,
     global_info_nce,
     info_nce,
+    paired_info_nce,
     similarity_logits,
 )
 
@@ -136,6 +137,63 @@ def test_the_mean_over_processes_is_the_joint_loss(normal, world):
     losses = [global_info_nce(*mine, image, text, rank, scale) for rank, mine in enumerate(parts)]
     assert world == 1 or max(losses) - min(losses) > 1e-3
     shared = sum(losses) / world
+    torch.testing.assert_close(shared, joint, **CLOSE)
+    for a, b in zip(
+        torch.autograd.grad(shared, leaves), torch.autograd.grad(joint, leaves), strict=True
+    ):
+        torch.testing.assert_close(a, b, **CLOSE)
+
+
+def paired(image, text, is_pair):
+    """One process alone."""
+    return paired_info_nce(image, text, image, text, 0, SCALE, is_pair)
+
+
+def test_of_two_pairs_the_wrong_one_is_a_negative_only():
+    """Logits 5 3 / 0 4 as above: the first row and the first column alone are scored."""
+    loss = paired(IMAGE, TEXT, torch.tensor([True, False]))
+    row, column = math.log(1 + math.exp(-2)), math.log(1 + math.exp(-5))
+    assert loss.item() == pytest.approx((row + column) / 2, abs=1e-12)
+    loss = paired(IMAGE, TEXT, torch.tensor([False, True]))
+    row, column = math.log(1 + math.exp(-4)), math.log(1 + math.exp(-1))
+    assert loss.item() == pytest.approx((row + column) / 2, abs=1e-12)
+
+
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 6))
+@settings(max_examples=25, deadline=None)
+def test_wrong_pairs_are_columns_but_no_rows(normal, seed, n):
+    image, text = normal(seed, n, 4), normal(seed + 1, n, 4)
+    is_pair = torch.rand(n, generator=torch.Generator().manual_seed(seed)) < 0.6
+    logits = 5 * F.normalize(image) @ F.normalize(text).T
+    scored = [i for i in range(n) if is_pair[i]]
+    terms = [-logits[i].log_softmax(0)[i] - logits[:, i].log_softmax(0)[i] for i in scored]
+    expected = sum(terms) / 2 / len(scored) if scored else torch.zeros(()).double()
+    torch.testing.assert_close(paired(image, text, is_pair), expected, **CLOSE)
+    everyone = torch.ones(n, dtype=torch.bool)
+    torch.testing.assert_close(paired(image, text, everyone), info_nce(logits), **CLOSE)
+
+
+def test_a_batch_of_wrong_pairs_costs_nothing(normal):
+    image, text = normal(0, 3, 4).requires_grad_(), normal(1, 3, 4).requires_grad_()
+    is_pair = torch.zeros(3, dtype=torch.bool)
+    loss = paired(image, text, is_pair)
+    assert loss.item() == 0 and loss.requires_grad and not is_pair.any()
+    loss.backward()
+    assert not image.grad.any() and not text.grad.any()
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_weigh_in_by_their_true_pairs(normal, world):
+    """Each one's mean times its pairs, over all pairs: the joint batch's loss and gradient."""
+    leaves = [normal(0, 6, 4).requires_grad_(), normal(1, 6, 4).requires_grad_()]
+    image, text = leaves
+    is_pair = torch.tensor([True, True, True, False, False, True])
+    joint = paired(image, text, is_pair)
+    parts = zip(image.chunk(world), text.chunk(world), is_pair.chunk(world), strict=True)
+    shared = sum(
+        paired_info_nce(mine, words, image, text, rank, SCALE, pairs) * pairs.sum() / is_pair.sum()
+        for rank, (mine, words, pairs) in enumerate(parts)
+    )
     torch.testing.assert_close(shared, joint, **CLOSE)
     for a, b in zip(
         torch.autograd.grad(shared, leaves), torch.autograd.grad(joint, leaves), strict=True
