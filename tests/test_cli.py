@@ -16,9 +16,11 @@ from minivl.commands import fields, show, train
 from minivl.commands.parser import did_you_mean
 from minivl.errors import DataError, DivergedError, ResourceError, UserError
 from minivl.recipes.clip import ClipRecipe
+from minivl.recipes.flava import FlavaRecipe
 from minivl.training.run import Run
 
 CLIP = ["train", "clip", "--size", "test"]
+FLAVA = ["train", "flava", "--size", "test"]
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +91,29 @@ MISTAKES = {
     "no steps": ([*CLIP, "--steps", "0"], 2, "steps is 0", "1 or more"),
     "negative seed": ([*CLIP, "--seed", "-1"], 2, "seed is -1", "0 or more"),
     "negative rate": ([*CLIP, "--lr", "-1"], 2, "lr is -1", "above 0"),
-    "heads": ([*CLIP, "--image.heads", "5"], 2, "head", "change that field"),
+    "last name of two as deep": (
+        ["train", "flava", "--max-length", "8"],
+        2,
+        "--max-length fits several",
+        "--data.max-length, --texts.max-length",
+    ),
+    "heads": ([*CLIP, "--image.heads", "5"], 2, "--image.heads is 5", "a divisor of 32"),
+    "heads of dino": (
+        ["train", "dino", "--size", "test", "--heads", "5"],
+        2,
+        "--backbone.heads is 5",
+        "--backbone.width",
+    ),
+    "heads of flava": ([*FLAVA, "--image.heads", "5"], 2, "--image.heads is 5", "--image.width"),
+    "no heads": ([*FLAVA, "--text.heads", "0"], 2, "--text.heads is 0", "a divisor of 32"),
+    "no objectives": ([*FLAVA, "--objectives"], 2, "objectives is ()", "at least one"),
+    "objective": ([*FLAVA, "--objectives", "itc"], 2, "'itc'", "--help"),
+    "nothing to train on": (
+        [*FLAVA, "--objectives", "mim", "--pictures", "0"],
+        2,
+        "shares",
+        "--shares",
+    ),
     "patches": ([*CLIP, "--image-size", "33"], 2, "33", "change that field"),
     "no things": ([*CLIP, "--objects", "0", "0"], 2, "objects is (0, 0)", "from 1 to 4"),
     "things": ([*CLIP, "--objects", "3", "2"], 2, "objects is (3, 2)", "--objects"),
@@ -272,6 +296,59 @@ def test_fewer_steps_shorten_the_warm_up_unless_it_was_given():
     assert recipe.training.warmup_steps == usual.warmup_steps
     _, recipe = fields.parse("clip", ["--steps", str(2 * usual.steps)])
     assert recipe.training.warmup_steps == usual.warmup_steps
+
+
+def test_of_equal_last_names_the_one_that_stands_highest_is_meant():
+    known = {"training.steps": 1, "dvae.training.steps": 1, "a.b.c": 1, "a.d.c": 1, "e.f.g.c": 1}
+    assert fields.in_full("--steps", known) == "--training.steps"
+    assert fields.in_full("--dvae.training.steps=3", known) == "--dvae.training.steps=3"
+    with pytest.raises(UserError) as told:
+        fields.in_full("--c", known)
+    assert all(flag in told.value.remedy for flag in ("--a.b.c", "--a.d.c", "--e.f.g.c"))
+    _, recipe = fields.parse("flava", ["--steps", "200"])
+    usual = FlavaRecipe.at_size("tiny")
+    assert recipe.training.steps == 200
+    assert (recipe.dvae, recipe.dino, recipe.mim, recipe.mlm) == (
+        usual.dvae, usual.dino, usual.mim, usual.mlm
+    )  # fmt: skip
+
+
+def test_each_stage_has_a_warm_up_of_its_own_that_shrinks_with_its_steps():
+    usual = FlavaRecipe.at_size("tiny")
+    _, recipe = fields.parse("flava", ["--mim.training.steps", "50"])
+    expected = usual.mim.training.warmup_steps * 50 // usual.mim.training.steps
+    assert 0 < recipe.mim.training.warmup_steps == expected
+    assert recipe.training == usual.training and recipe.dvae == usual.dvae
+    given = ["--mim.training.steps=50", "--mim.training.warmup-steps", "31"]
+    _, recipe = fields.parse("flava", [*given, "--steps", "90"])
+    assert recipe.mim.training.warmup_steps == 31
+    assert recipe.training.warmup_steps == usual.training.warmup_steps * 90 // usual.training.steps
+
+
+def test_a_list_may_be_empty():
+    _, recipe = fields.parse("flava", ["--objectives", "contrastive", "--pretraining"])
+    assert recipe.pretraining == () and recipe.objectives == ("contrastive",)
+    _, recipe = fields.parse("flava", ["--pretraining", "--steps", "3"])
+    assert recipe.pretraining == () and recipe.training.steps == 3
+
+
+def test_notes_tell_the_time_of_the_sizes_own_steps_only():
+    def notes(*arguments):
+        _, recipe = fields.parse("flava", list(arguments))
+        usual = FlavaRecipe.at_size("tiny").stages(0)
+        stages = train.with_notes_that_hold(recipe.stages(0), usual)
+        return [note for stage in stages for note in stage.notes]
+
+    assert len(notes()) == 1 and "all stages" in notes()[0]
+    assert len(notes("--lr", "1e-4")) == 1
+    assert notes("--steps", "9") == notes("--pretraining") == []
+
+
+def test_help_of_a_recipe_says_what_it_is_and_keeps_its_lists(capsys):
+    assert cli.main(["train", "flava", "--help"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for start in ("dvae -> dino -> mim", "tiny  ", "small  ", "MIM  ", "FLAVA_C  "):
+        assert any(line.startswith(start) for line in lines), start
 
 
 def test_a_switch_has_an_opposite():

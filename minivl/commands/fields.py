@@ -1,13 +1,17 @@
 """A recipe from flags: every field of its dataclasses is one, and mistakes are named.
 
-`--training.lr 1e-3` in full, or `--lr 1e-3`: a field's last name is enough where only one has it.
+`--training.lr 1e-3` in full, or `--lr 1e-3`: a field's last name is enough where only one has it,
+or where one stands higher than all others: of training.steps and dvae.training.steps the former.
 """
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import re
 import sys
+import textwrap
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +20,7 @@ import tyro
 from minivl.commands.parser import did_you_mean, nearest
 from minivl.commands.runs import DEFAULT_SIZE, SIZES, recipe_class
 from minivl.errors import UserError
+from minivl.training.recipe import Training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,18 +45,25 @@ def parse(name: str, arguments: list[str]) -> tuple[Options, Any]:
     rest = [in_full(argument, known) for argument in rest]
     options, chosen = _by_tyro(name, rest, recipe)
     given = {argument.split("=")[0] for argument in rest}
-    if "--training.warmup-steps" not in given:
-        chosen = shorten_warmup(chosen, recipe)
-    return options, chosen
+    return options, shorten_warmups(chosen, recipe, given)
 
 
-def shorten_warmup(recipe: Any, default: Any) -> Any:
-    """With fewer steps than the size's own, the warm-up shrinks in proportion."""
-    training, usual = recipe.training, default.training
-    if training.steps >= usual.steps:
-        return recipe
-    warmup = usual.warmup_steps * max(training.steps, 0) // usual.steps
-    return dataclasses.replace(recipe, training=dataclasses.replace(training, warmup_steps=warmup))
+def shorten_warmups(settings: Any, default: Any, given: Collection[str], prefix: str = "--") -> Any:
+    """With fewer steps than the size's own, a stage's warm-up shrinks in proportion.
+
+    At any depth, unless the stage's own `--...warmup-steps` was given.
+    """
+    changes = {}
+    for field in dataclasses.fields(settings):
+        value, usual = getattr(settings, field.name), getattr(default, field.name)
+        flag = f"{prefix}{field.name.replace('_', '-')}"
+        if isinstance(value, Training):
+            if value.steps < usual.steps and f"{flag}.warmup-steps" not in given:
+                warmup = usual.warmup_steps * max(value.steps, 0) // usual.steps
+                changes[field.name] = dataclasses.replace(value, warmup_steps=warmup)
+        elif dataclasses.is_dataclass(value):
+            changes[field.name] = shorten_warmups(value, usual, given, f"{flag}.")
+    return dataclasses.replace(settings, **changes)
 
 
 def take_size(arguments: list[str]) -> tuple[str, list[str]]:
@@ -92,11 +104,11 @@ def in_full(argument: str, known: dict[str, Any]) -> str:
     for leaf, negation in ((last, ""), (positive, "no_")):
         name = f"{path}.{leaf}" if path else leaf
         fits = [name] if name in known else [k for k in known if not path and _last(k) == leaf]
-        if len(fits) > 1:
-            raise UserError(
-                f"--{flag} fits several fields",
-                f"choose one of: {', '.join('--' + f for f in fits)}",
-            )
+        highest = [k for k in fits if k.count(".") == min(f.count(".") for f in fits)]
+        if len(highest) > 1:
+            choices = ", ".join(f"--{name.replace('_', '-')}" for name in fits)
+            raise UserError(f"--{flag} fits several fields", f"choose one of: {choices}")
+        fits = highest
         if fits and (not negation or isinstance(known[fits[0]], bool)):
             *above, leaf = fits[0].split(".")
             return "--" + ".".join([*above, negation + leaf]).replace("_", "-") + equals + value
@@ -153,13 +165,19 @@ def _said(box: str) -> str:
 
 
 def _description(name: str, recipe: Any) -> str:
-    summary = (type(recipe).__doc__ or "").strip().splitlines()[0]
+    """What the recipe's file says of it, and how flags work.
+
+    Indented by a space, which tells tyro to leave the lines as they are.
+    """
+    about = inspect.getdoc(inspect.getmodule(type(recipe))) or ""
     size = getattr(recipe, "size", DEFAULT_SIZE)
-    return (
-        f"{summary}\n\n"
-        f"Defaults below are those of --size {size}. A field's last name is enough where only "
-        f"one has it: --lr for --training.lr. With fewer --steps the warm-up shrinks too.\n\n"
-        f"  minivl train {name} --size tiny --steps 400 --out runs/short\n"
-        f"  minivl train {name} --size base --dry-run\n"
-        f"  torchrun --nproc-per-node 8 -m minivl train {name} --size base --out runs/{name}"
-    )
+    text = f"""{about}
+
+Defaults below are those of --size {size}. A field's last name is enough where only one
+field has it, or where one stands highest: --lr for --training.lr. With fewer steps the
+warm-up of their stage shrinks too.
+
+  minivl train {name} --size tiny --steps 400 --out runs/short
+  minivl train {name} --size base --dry-run
+  torchrun --nproc-per-node 8 -m minivl train {name} --size base --out runs/{name}"""
+    return textwrap.indent(text, " ", lambda line: True)

@@ -94,12 +94,22 @@ def load_model(stage: Stage, run: Run, device: "torch.device") -> tuple[Any, Pat
     return model.to(device).eval(), path
 
 
-def check_fields(settings: Any) -> None:
-    """Call `check()` of every dataclass in the recipe that has one; they raise UserError."""
+def check_fields(settings: Any, path: str = "--") -> None:
+    """Call `check()` of every dataclass in the recipe that has one; they raise UserError.
+
+    Attention heads are checked here for all encoders alike, by the full name of their flag.
+    """
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
-            check_fields(value)
+            check_fields(value, f"{path}{field.name.replace('_', '-')}.")
+    if {"width", "heads"} <= {field.name for field in dataclasses.fields(settings)}:
+        width, heads = settings.width, settings.heads
+        if heads < 1 or width % heads:
+            raise UserError(
+                f"{path}heads is {heads}: the width {width} cannot be shared out among so many",
+                f"give {path}heads a divisor of {width}, or {path}width a multiple of it",
+            )
     if hasattr(settings, "check"):
         settings.check()
 

@@ -20,7 +20,8 @@ DESCRIPTION = """\
 Asks a trained run how well one picture and one sentence fit: the sentence competes with the same
 sentence turned round (left for right) and with the same sentence about other things. Draws where
 the model looked: its attention, and which parts it misses most when they are blurred, for the
-sentence and for its strongest rival.
+sentence and for its strongest rival. A run of flava also says what its matching head thinks of
+each pair: that head reads picture and sentence together.
 """
 
 EXAMPLES = """\
@@ -28,6 +29,7 @@ examples
   minivl show runs/clip_tiny scene:0                   a new scene, and its own caption
   minivl show runs/clip_tiny twemoji:7 "a dog on the left"     an artist it has never seen
   minivl show runs/clip_tiny photo.jpg "a cat on the right" --out cat.png
+  minivl show runs/flava_tiny twemoji:7                does it match, too?
 """
 
 OPPOSITES = (("left", "right"), ("top", "bottom"), ("above", "below"))
@@ -53,7 +55,7 @@ def main(arguments: list[str]) -> int:
     print(f"picture   {chosen.image}" + (f": {caption}" if caption else ""))
     sentences = rivals(sentence, known_names(source))
     shares, maps = ask(model, source, image, sentences)
-    print_answer(sentences, shares)
+    print_answer(sentences, shares, verdicts(model, source, image, sentences))
     out = chosen.out or trained.run.folder / "show" / f"{file_name(chosen.image)}.png"
     draw(image, maps, sentence, out)
     print(f"\nwhere it looked   {out}")
@@ -68,15 +70,25 @@ def device() -> Any:
 
 
 def source_of(trained: Trained) -> "SceneSource":
-    """Where the run's scenes and word pieces come from."""
+    """Where the run's scenes and word pieces come from. UserError if it cannot be asked."""
     from minivl.data.examples import SceneData, SceneSource
+    from minivl.data.texts import TextData, TextSource
 
     data = getattr(trained.recipe, "data", None)
     if not isinstance(data, SceneData) or trained.name not in ASKABLE:
         raise UserError(
             f"show asks how well a picture and a sentence fit; a run of {trained.name} cannot say",
-            f"use a run of clip; what this one learned is drawn in {trained.run.report}",
+            f"use a run of {' or '.join(ASKABLE)}; what this one learned is drawn in "
+            f"{trained.run.report}",
         )
+    if "contrastive" not in getattr(trained.recipe, "objectives", ("contrastive",)):
+        raise UserError(
+            "show compares sentences by the contrastive objective, and this run had none",
+            "train one with --objectives contrastive and others",
+        )
+    texts = getattr(trained.recipe, "texts", None)
+    if isinstance(texts, TextData):  # its word pieces are those of captions and of definitions
+        return TextSource.load(texts, data).scenes
     return SceneSource.load(data)
 
 
@@ -179,18 +191,52 @@ def ask(
     return shares, maps
 
 
-def print_answer(sentences: list[str], shares: list[float]) -> None:
-    """The strongest sentences with their shares, and where the asked one stands."""
+def verdicts(
+    model: Any, source: "SceneSource", image: "np.ndarray", sentences: list[str]
+) -> list[float] | None:
+    """How sure the matching head is that picture and sentence belong together, from 0 to 1.
+
+    None for a model without one.
+    """
+    import torch
+
+    from minivl.data.examples import to_tensor
+
+    if getattr(model, "itm_head", None) is None:
+        return None
+    words = source.text.batch(sentences, max_length=source.data.max_length)
+    pixels = to_tensor(image[None]).expand(len(sentences), -1, -1, -1)
+    with torch.no_grad():
+        fused = model.encode_pair(pixels, words["input_ids"], words["attention_mask"])
+        return model.itm_head(fused).softmax(dim=-1)[:, 1].tolist()
+
+
+def print_answer(
+    sentences: list[str], shares: list[float], matches: list[float] | None = None
+) -> None:
+    """The strongest sentences with their shares, and where the asked one stands.
+
+    matches: what a matching head thinks of each, beside its share.
+    """
     order = sorted(range(len(shares)), key=shares.__getitem__, reverse=True)
     rank = order.index(0) + 1
     print(f"sentence  {sentences[0]}")
+    if matches:
+        word = "belong" if matches[0] > 0.5 else "do not belong"
+        print(f"matching  picture and sentence {word} together: {matches[0]:.1%} sure that they do")
     print(
         f"\nrank {rank} of {len(shares)}: yours and sentences of its form about the other things "
         f"(by chance each would get {1 / len(shares):.1%})"
     )
-    for index in [*order[:SHOWN], *([0] if rank > SHOWN else [])]:
+    if matches:
+        print("   share   match")
+    shown = order[:SHOWN]
+    if matches:  # the hardest rival of a matching head: the same words in another order
+        shown += [i for i in (1,) if sentences[1] == turned_round(sentences[0]) and i not in shown]
+    for index in [*shown, *([0] if rank > SHOWN else [])]:
         mark = "  <- yours" if index == 0 else ""
-        print(f"  {shares[index]:6.1%}  {sentences[index]}{mark}")
+        match = f"  {matches[index]:6.1%}" if matches else ""
+        print(f"  {shares[index]:6.1%}{match}  {sentences[index]}{mark}")
 
 
 def draw(image: "np.ndarray", maps: dict, sentence: str, out: Path) -> None:

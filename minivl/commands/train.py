@@ -1,6 +1,7 @@
 """`minivl train RECIPE`: check, train, evaluate, and say where the results are."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shlex
@@ -68,12 +69,24 @@ def main(arguments: list[str]) -> int:
         settings(name, recipe, options.seed),
         command=command_line(name, rest, folder),
     )
-    stages = recipe.stages(options.seed)
+    usual = recipe_class(name).at_size(recipe.size).stages(options.seed)
+    stages = with_notes_that_hold(recipe.stages(options.seed), usual)
     if options.dry_run:
         from minivl.commands.dry_run import dry_run
 
         return dry_run(stages, run)
     return train(stages, run, resume=options.resume)
+
+
+def with_notes_that_hold(stages: list[Stage], usual: list[Stage]) -> list[Stage]:
+    """The stages, without notes where other ones, or other steps, than the size's were asked for.
+
+    The notes say how long the size's own stages take.
+    """
+    same = [(s.name, s.training.steps) for s in stages] == [
+        (s.name, s.training.steps) for s in usual
+    ]
+    return stages if same else [dataclasses.replace(stage, notes=()) for stage in stages]
 
 
 def train(stages: list[Stage], run: Run, *, resume: bool) -> int:
@@ -180,8 +193,10 @@ def print_results(run: Run) -> None:
 
     write_report(run.folder)
     print()
-    print(table(run.evaluation()))
+    evaluation = run.evaluation()
+    print(table(evaluation))
     print()
     print(f"report   {run.report}")
-    if run.config.get("recipe") in ASKABLE:
+    finds = any("/retrieval/" in key for key in evaluation)  # it can say what fits
+    if run.config.get("recipe") in ASKABLE and finds:
         print(f"next     minivl show {shlex.quote(str(run.folder))} scene:0")

@@ -14,5 +14,5 @@ RECIPES = {
 }
 """Name on the command line -> module:class."""
 
-ASKABLE = ("clip",)
+ASKABLE = ("clip", "flava")
 """Recipes whose models `minivl show` can ask how well a picture and a sentence fit."""

@@ -221,7 +221,9 @@ class FlavaRecipe:
 
     def tokenizer_stages(self, seed: int) -> list[Stage]:
         """dvae, unless a run brings it or nothing needs it."""
-        return self.dvae.stages(seed) if self.needs_codes and self.tokenizer is None else []
+        needed = self.needs_codes and self.tokenizer is None
+        # The notes of a recipe say how long its own steps take: here the joint stage's do.
+        return [replace(stage, notes=()) for stage in self.dvae.stages(seed)] if needed else []
 
     def image_stages(self, seed: int) -> list[Stage]:
         """Dino, then mim, which starts from it."""
@@ -229,7 +231,7 @@ class FlavaRecipe:
             return []
         stages = []
         if "dino" in self.pretraining:
-            stages += self.dino_recipe.stages(seed)
+            stages += [replace(stage, notes=()) for stage in self.dino_recipe.stages(seed)]
         if "mim" in self.pretraining:
             *_, stage = self.mim_recipe.stages(seed)
             start = dict(stage.start_from)
