@@ -12,33 +12,54 @@ COLUMNS = {
     "validation": "validation (training artists)",
     "twemoji": "twemoji (artist never seen)",
     "compositions": "compositions (new pairs)",
+    "photographs": "photographs (no drawings)",
+    "glosses": "glosses (never read)",
+    "captions": "captions (new pairs)",
 }
-ROWS = {
-    "retrieval/image_to_text_r1": "image -> text R@1",
-    "retrieval/text_to_image_r1": "text -> image R@1",
-    "retrieval/image_to_text_r5": "image -> text R@5",
-    "retrieval/text_to_image_r5": "text -> image R@5",
-    "order/left_right_pairs": "left/right told apart",
-    "zeroshot/accuracy": "naming",
-    "knn/accuracy": "named by k-NN",
-    "knn/accuracy_untrained": "- untrained",
-    "knn/accuracy_raw_pixels": "- bare pixels",
-    "linear/accuracy": "named by a probe",
-    "linear/accuracy_untrained": "- untrained",
-    "attention/mass_inside": "attention on it",
-    "attention/mass_inside_untrained": "- untrained",
-    "attention/pointing": "brightest on it",
-    "attention/pointing_untrained": "- untrained",
-    "reconstruction/psnr": "reconstruction",
-    "reconstruction/l1": "mean colour error",
-    "codebook/perplexity": "codes, perplexity",
-    "mim/accuracy": "hidden patch",
-    "mim/top5": "- in first five",
-    "mim/by_nearest": "- nearest patch",
-    "mlm/accuracy": "hidden word",
-    "mlm/top5": "- in first five",
-    "mlm/by_neighbours": "- neighbour table",
-}
+GROUPS: tuple[dict[str, str], ...] = (
+    {
+        "retrieval/image_to_text_r1": "image -> text R@1",
+        "retrieval/text_to_image_r1": "text -> image R@1",
+        "retrieval/image_to_text_r5": "image -> text R@5",
+        "retrieval/text_to_image_r5": "text -> image R@5",
+        "order/left_right_pairs": "left/right told apart",
+        "zeroshot/accuracy": "naming",
+        "itm/random": "true pair or wrong?",
+        "itm/mirrored": "- wrong: mirrored",
+        "mmm_text/accuracy": "hidden word, with picture",
+        "mmm_text/without_picture": "- without picture",
+        "mmm_image/accuracy": "hidden patch, with sentence",
+        "mmm_image/without_text": "- without sentence",
+    },
+    {
+        "reconstruction/psnr": "reconstruction",
+        "reconstruction/l1": "mean colour error",
+        "codebook/perplexity": "codes, perplexity",
+    },
+    {
+        "knn/accuracy": "named by k-NN",
+        "knn/accuracy_untrained": "- untrained",
+        "knn/accuracy_raw_pixels": "- bare pixels",
+        "linear/accuracy": "named by a probe",
+        "linear/accuracy_untrained": "- untrained",
+        "attention/mass_inside": "attention on it",
+        "attention/mass_inside_untrained": "- untrained",
+        "attention/pointing": "brightest on it",
+        "attention/pointing_untrained": "- untrained",
+    },
+    {
+        "mim/accuracy": "hidden patch",
+        "mim/top5": "- in first five",
+        "mim/by_nearest": "- nearest patch",
+    },
+    {
+        "mlm/accuracy": "hidden word",
+        "mlm/top5": "- in first five",
+        "mlm/by_neighbours": "- neighbour table",
+    },
+)
+"""Rows of one stage after another: the last of all first, then those before in their order."""
+ROWS = {name: label for group in GROUPS for name, label in group.items()}
 LEFT_OUT = (
     "retrieval/image_to_text_r10",
     "retrieval/text_to_image_r10",
@@ -47,44 +68,86 @@ LEFT_OUT = (
     *(f"attention/{name}{of}" for name in ("best_iou", "mass_60_iou") for of in ("", "_untrained")),
 )
 """In eval.json and in the report, not in the short table."""
+SECONDARY = ("retrieval/image_to_text_r5", "retrieval/text_to_image_r5")
+"""Left out, too, where several stages share the table."""
 
-WIDTH = 80
+WIDTH, LABEL, CELL, ABREAST = 80, 17, 19, 3
 
 Metrics = Mapping[str, "Metric | Mapping[str, Any]"]
+Cells = dict[str, "Metric | Mapping[str, Any]"]
+"""Split -> metric, of one row."""
 
 
-def rows(metrics: Metrics) -> list[tuple[str, dict[str, Metric | Mapping[str, Any]]]]:
+def rows(metrics: Metrics, *, full: bool = False) -> list[tuple[str, Cells]]:
     """(label, {split: metric}) of every row that has a number; unknown rows and splits come last.
 
     Keys are "<split>/<task>/<measure>"; values are metrics, or the dicts that eval.json holds.
+    Where more than two stages were measured, all but the last are one row each, unless `full`.
     """
-    found: dict[str, dict[str, Metric | Mapping[str, Any]]] = {name: {} for name in ROWS}
+    found: dict[str, Cells] = {name: {} for name in ROWS}
     for key, value in metrics.items():
         split, _, name = key.partition("/")
         metric = _metric(value)
         if metric is not None and name not in LEFT_OUT:
             found.setdefault(name, {})[split] = metric
-    return [(ROWS.get(name, name), cells) for name, cells in found.items() if cells]
+    names = [name for name, cells in found.items() if cells]
+    chosen = names if full else shortened(names)
+    return [(ROWS.get(name, name), found[name]) for name in chosen]
+
+
+def shortened(names: list[str]) -> list[str]:
+    """The rows that a table of several stages has room for; all, where there are one or two."""
+    present = [[name for name in group if name in names] for group in GROUPS]
+    if sum(map(bool, present)) <= 2:
+        return names
+    left_out = {*SECONDARY, *(name for group in present[1:] for name in group[1:])}
+    return [name for name in names if name not in left_out]
 
 
 def table(metrics: Metrics, width: int = WIDTH) -> str:
     """The table as plain text: value and 95 % interval in %, below them chance and sample size.
 
-    Quantities that are no shares (dB, a perplexity) stand with their unit or their size.
+    Quantities that are no shares (dB, a perplexity) stand with their unit or their size. Rows that
+    were measured on other splits than those above them begin a block with its own columns.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     lines = rows(metrics)
     if not lines:
         return "nothing was measured"
-    present = dict.fromkeys(split for _, cells in lines for split in cells)
-    splits = [split for split in COLUMNS if split in present]
-    splits += [split for split in present if split not in COLUMNS]
+    shown = "\n\n".join(_block(*block, width) for block in blocks(lines))
+    short = len(lines) < len(rows(metrics, full=True))
+    return shown + "\n\nmore of the stages before: in the report" * short
+
+
+def blocks(lines: list[tuple[str, Cells]]) -> list[tuple[list[str], list[tuple[str, Cells]]]]:
+    """(splits, rows) of tables that are at most three splits wide, in the order of the rows."""
+    found: list[tuple[list[str], list[tuple[str, Cells]]]] = []
+    for label, cells in lines:
+        own = sorted(cells, key=_place)
+        if found:
+            splits, block = found[-1]
+            together = sorted({*splits, *own}, key=_place)
+            if len(together) <= max(ABREAST, len(own)):
+                splits[:] = together
+                block.append((label, cells))
+                continue
+        found.append((own, [(label, cells)]))
+    return found
+
+
+def _place(split: str) -> tuple[int, str]:
+    """Known splits in the order of COLUMNS, then others by name."""
+    known = list(COLUMNS)
+    return (known.index(split), "") if split in COLUMNS else (len(known), split)
+
+
+def _block(splits: list[str], lines: list[tuple[str, Cells]], width: int) -> str:
+    from rich.console import Console
+    from rich.table import Table
+
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="")
-    drawn.add_column("% (95 % interval)", width=17)
+    drawn.add_column("% (95 % interval)", width=LABEL)
     for split in splits:
-        drawn.add_column(COLUMNS.get(split, split), min_width=19)
+        drawn.add_column(COLUMNS.get(split, split), width=CELL)
     for label, cells in lines:
         drawn.add_row(label, *(_cell(cells.get(split)) for split in splits))
     out = io.StringIO()
@@ -97,9 +160,14 @@ def _cell(metric: Metric | Mapping[str, Any] | None) -> str:
         return "-"
     if not isinstance(metric, Metric):
         of = f"of {metric['size']}" if "size" in metric else metric["unit"]
-        return f"{metric['value']:.1f} {of}\nchance {metric['chance']:.1f}, n {metric['n']}"
+        return f"{metric['value']:.1f} {of}\nchance {metric['chance']:.1f}, n {size(metric['n'])}"
     value, low, high = (f"{100 * x:.1f}" for x in (metric.value, metric.low, metric.high))
-    return f"{value} ({low}-{high})\nchance {percent(metric.chance)}, n {metric.n}"
+    return f"{value} ({low}-{high})\nchance {percent(metric.chance)}, n {size(metric.n)}"
+
+
+def size(n: int) -> str:
+    """1024 -> "1024", 28672 -> "29k": it must fit beside the chance level."""
+    return str(n) if n < 10_000 else f"{n / 1000:.0f}k"
 
 
 def percent(share: float) -> str:

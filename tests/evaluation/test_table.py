@@ -1,5 +1,5 @@
 from minivl.evaluation.metric import proportion
-from minivl.evaluation.table import COLUMNS, ROWS, percent, rows, table
+from minivl.evaluation.table import COLUMNS, GROUPS, percent, rows, table
 
 METRICS = {
     "compositions/retrieval/image_to_text_r1": proportion(256, 1024, 1 / 256),
@@ -25,8 +25,8 @@ def test_the_table_says_value_interval_chance_and_size():
     shown = [" ".join(line.split()) for line in text.splitlines()]
     assert "image -> text R@1 87.9 (85.7-89.7) 100.0 (99.6-100.0) 25.0 (22.4-27.7)" in shown
     assert text.count("chance 0.39, n 1024") == 3
-    for heading in COLUMNS.values():
-        assert all(word in text for word in heading.split()), heading
+    for split in ("validation", "twemoji", "compositions"):
+        assert all(word in text for word in COLUMNS[split].split()), split
     assert text.isascii()
 
 
@@ -60,9 +60,60 @@ def test_quantities_stand_with_their_unit_or_size():
     assert "20.3 dB" in text and "112.0 of 256" in text and "odd" not in text
 
 
+CELL = {"value": 0.5, "chance": 0.1, "n": 1024, "low": 0.4, "high": 0.6}
+
+
 def test_three_splits_fit_into_a_terminal():
-    cell = {"value": 0.5, "chance": 0.1, "n": 1024, "low": 0.4, "high": 0.6}
     splits = ("validation", "twemoji", "photographs")
-    text = table({f"{split}/{name}": cell for split in splits for name in ROWS})
-    assert text.count("n 1024") == 3 * len(ROWS)
-    assert all(label.split(" apart")[0] in text for label in ROWS.values())
+    for group in GROUPS:
+        text = table({f"{split}/{name}": CELL for split in splits for name in group})
+        assert text.count("n 1024") == 3 * len(group)
+        assert max(map(len, text.splitlines())) <= 80
+        # A label that is too long goes on in the next line, in a column of its own.
+        first = " ".join(line[:17].strip() for line in text.splitlines())
+        assert all(label in " ".join(first.split()) for label in group.values())
+
+
+FIVE_STAGES = {
+    "validation twemoji compositions": ("retrieval/image_to_text_r1", "retrieval/image_to_text_r5",
+                                        "itm/mirrored", "mmm_text/accuracy"),
+    "validation twemoji": ("zeroshot/accuracy", "knn/accuracy", "linear/accuracy"),
+    "validation twemoji photographs": ("reconstruction/l1", "mim/accuracy", "mim/top5"),
+    "glosses captions": ("mlm/accuracy", "mlm/top5"),
+}  # fmt: skip
+
+
+def test_of_five_stages_the_last_comes_first_and_the_others_keep_one_row_each():
+    metrics = {
+        f"{split}/{name}": CELL
+        for splits, names in reversed(FIVE_STAGES.items())
+        for name in names
+        for split in splits.split()
+    }
+    assert [label for label, _ in rows(metrics)] == [
+        "image -> text R@1", "naming", "- wrong: mirrored", "hidden word, with picture",
+        "mean colour error", "named by k-NN", "hidden patch", "hidden word",
+    ]  # fmt: skip
+    assert len(rows(metrics, full=True)) == 12
+    text = table(metrics)
+    assert max(map(len, text.splitlines())) <= 80 and "in the report" in text
+    # Every number that is measured stands in a column; a dash says that there is none.
+    assert text.count("n 1024") == 3 * 3 + 2 + 2 * 3 + 2 + 2
+    assert [line.split().count("-") for line in text.splitlines() if line.startswith("nam")] == [
+        1,
+        1,
+    ]
+    heads = [line.split()[0] for line in text.splitlines() if line.startswith(" " * 19 + "v")]
+    assert heads == ["validation", "validation"]
+    word = next(line for line in text.splitlines() if line.startswith("hidden word  "))
+    assert word.count("50.0 (40.0-60.0)") == 2
+
+
+def test_one_stage_and_its_tokenizer_keep_all_their_rows():
+    both = {**GROUPS[1], **GROUPS[3]}
+    assert len(rows({f"validation/{name}": CELL for name in both})) == len(both)
+
+
+def test_large_samples_are_shortened_so_that_chance_fits_beside_them():
+    assert "chance 25.0, n 29k" in table({"validation/x/y": proportion(7, 28672, 0.25)})
+    assert "n 9999" in table({"validation/x/y": proportion(7, 9999, 0.25)})
