@@ -18,7 +18,7 @@ TEST_NOTEBOOKS = MINIVL_SIZE=test $(THREADS) $(RUN) pytest -o addopts= -o timeou
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make train      set up, train clip --size tiny, show what it learned (ARGS='--steps 200')"
+	@echo "make train      set up, train flava --size tiny, show what it learned (ARGS='--steps 200')"
 	@echo "make test       set up, run all tests and all notebooks (ARGS='tests/nn -k attention': these)"
 	@echo "make lab        set up, open JupyterLab on notebooks/"
 	@echo "make notebooks  set up, build notebooks/ and solutions/ from the lessons (ARGS=05; ARGS=--check)"
@@ -29,7 +29,7 @@ help:
 setup: $(VENV)/.installed
 
 train: setup
-	$(RUN) minivl train clip --size tiny $(ARGS)
+	$(RUN) minivl train flava --size tiny $(ARGS)
 
 test: setup
 	$(THREADS) $(RUN) pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
