@@ -153,6 +153,8 @@ class Flava(nn.Module):
         vocab_size: int | None = None,
         objectives: Sequence[Objective] = OBJECTIVES,
         image_pool: Literal["cls", "mean"] = "cls",
+        text_pool: Literal["cls", "mean"] = "cls",
+        itm_negatives: Literal["given", "neighbours"] = "given",
         mask_pads: bool = True,
         without_pairs: Literal["nothing", "all"] = "nothing",
         poolers: bool = False,
@@ -162,7 +164,11 @@ class Flava(nn.Module):
 
         `tokenizer`: None where batches bring their `visual_tokens`; `vocab_size` is their number.
         `objectives`: the losses that are computed, and that a head is made for.
-        `image_pool`: what of a picture meets the sentence; the mean patch learns far sooner.
+        `image_pool`, `text_pool`: what of a picture meets what of a sentence; the mean patch and
+        the mean word learn far sooner than class tokens.
+        `itm_negatives`: wrong pairs are those that the batch brings (`itm_labels` 0), or each pair
+        is also judged with its neighbour's sentence: as many wrong as right, and none lost to the
+        other losses.
         `mask_pads`: whether padding is hidden from the multimodal encoder.
         `without_pairs`: what is scored in a batch of wrong pairs only. The reference codes score
         all of it, which teaches that what does not belong together does.
@@ -173,7 +179,9 @@ class Flava(nn.Module):
         if not self.objectives <= set(OBJECTIVES) or not self.objectives:
             raise ValueError(f"objectives {tuple(objectives)}: choose among {OBJECTIVES}")
         codes = self._codes(tokenizer, vocab_size)
-        self.image_pool, self.mask_pads, self.without_pairs = image_pool, mask_pads, without_pairs
+        self.image_pool, self.text_pool = image_pool, text_pool
+        self.itm_negatives = itm_negatives
+        self.mask_pads, self.without_pairs = mask_pads, without_pairs
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.multimodal_encoder = multimodal_encoder
@@ -244,7 +252,17 @@ class Flava(nn.Module):
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """input_ids, attention_mask (b, t) -> (b, embed_dim), not normalised."""
-        return self.text_proj(self.text_encoder(input_ids, attention_mask)[:, 0])
+        states = self.text_encoder(input_ids, attention_mask)
+        return self.text_proj(self.pool_text(states, attention_mask))
+
+    def pool_text(self, states: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """States (b, t, width), [CLS] first -> the text's vector (b, width), padding left out."""
+        if self.text_pool == "cls":
+            return states[:, 0]
+        if attention_mask is None:
+            return states.mean(dim=1)
+        seen = attention_mask.to(states.dtype).unsqueeze(2)
+        return (states * seen).sum(dim=1) / seen.sum(dim=1)
 
     def encode_pair(
         self,
@@ -350,12 +368,15 @@ class Flava(nn.Module):
         image, text = self.pair_states(batch, versions)
         is_pair, losses = self.is_pair(batch), {}
         if "whole" in versions:
-            losses["contrastive"] = self.contrast(image["whole"], text["whole"], is_pair)
+            seen = batch.get("attention_mask")
+            losses["contrastive"] = self.contrast(image["whole"], text["whole"], seen, is_pair)
         if "holed" in versions:
             seen = batch.get("attention_mask")
             fused = self.fuse(image["holed"], text["holed"], seen)
             words = batch["mlm_input_ids"].shape[1]
-            if "itm" in self.objectives and "itm_labels" in batch:
+            if "itm" in self.objectives and self.itm_negatives == "neighbours":
+                losses["itm"] = self.match_neighbours(image["holed"], text["holed"], fused, batch)
+            elif "itm" in self.objectives and "itm_labels" in batch:
                 losses["itm"] = self.match(fused, batch["itm_labels"])
             for name, states in (
                 ("mmm_image", fused[:, 2:-words]),
@@ -397,14 +418,23 @@ class Flava(nn.Module):
         if labels is None:
             return torch.ones(len(batch["image"]), dtype=torch.bool, device=batch["image"].device)
         is_pair = labels.flatten().to(torch.bool)
-        if self.without_pairs == "all":
-            return is_pair | ~is_pair.any()
-        return is_pair
+        if self.without_pairs == "nothing":
+            return is_pair
+        # The batch is that of all processes: one of them may well have no pair.
+        anywhere = is_pair.any().float().unsqueeze(0)
+        return is_pair | ~(anywhere if self.gather is None else self.gather(anywhere)).any()
 
-    def contrast(self, image_states: Tensor, text_states: Tensor, is_pair: Tensor) -> Tensor:
+    def contrast(
+        self,
+        image_states: Tensor,
+        text_states: Tensor,
+        attention_mask: Tensor | None,
+        is_pair: Tensor,
+    ) -> Tensor:
         """The global contrastive loss of true pairs; wrong pairs are what others must not find."""
         image = wide(self.image_proj(self.pool(self.image_encoder.norm(image_states))))
-        text = wide(self.text_proj(self.text_encoder.norm(text_states[:, 0])))
+        words = self.text_encoder.norm(text_states)
+        text = wide(self.text_proj(self.pool_text(words, attention_mask)))
         # Temperature and softmax in float32 or better: bf16 has 8 bits for a scale of 100.
         with torch.autocast(image.device.type, enabled=False):
             everyone = (image, text) if self.gather is None else map(self.gather, (image, text))
@@ -413,6 +443,23 @@ class Flava(nn.Module):
                 image, text, *everyone, rank, self.logit_scale, is_pair
             )
         return self.weighed(loss, is_pair.sum())
+
+    def match_neighbours(
+        self, image_states: Tensor, text_states: Tensor, fused: Tensor, batch: dict[str, Tensor]
+    ) -> Tensor:
+        """Image-text matching of each pair, and of each picture with its neighbour's sentence.
+
+        Neighbours 2k and 2k+1 exchange theirs: a mirrored twin's, where there is one, holds the
+        same words in another order. Where both say the same, the exchange is a true pair.
+        """
+        ids, count = batch["input_ids"], len(fused)
+        other = (torch.arange(count, device=ids.device) ^ 1).clamp(max=count - 1)
+        seen = batch.get("attention_mask")
+        seen = seen if seen is None else seen[other]
+        exchanged = self.fuse(image_states, text_states[other], seen)
+        labels = torch.cat([torch.ones_like(other), (ids[other] == ids).all(dim=1).long()])
+        # [CLS_M] alone is judged: the states of the other tokens need not be joined.
+        return self.match(torch.cat([fused[:, :1], exchanged[:, :1]]), labels)
 
     def match(self, fused: Tensor, labels: Tensor) -> Tensor:
         """Image-text matching: cross-entropy of two scores, over all rows."""

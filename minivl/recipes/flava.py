@@ -167,6 +167,11 @@ class FlavaRecipe:
     """Width of the space where pictures and sentences meet."""
     image_pool: Literal["cls", "mean"] = "mean"
     """What of a picture goes there: the class token as in the paper, or the mean patch."""
+    text_pool: Literal["cls", "mean"] = "cls"
+    """What of a sentence goes there: [CLS] as in the paper, or the mean word."""
+    itm_negatives: Literal["given", "neighbours"] = "given"
+    """Wrong pairs to tell apart: those of the data (--pairs.mismatched), or each picture is also
+    judged with its neighbour's sentence, in one batch out of two that of its mirrored twin."""
     mask_pads: bool = True
     """Hide padding from the multimodal encoder; the published weights were trained without."""
     without_pairs: Literal["nothing", "all"] = "nothing"
@@ -339,6 +344,8 @@ class FlavaRecipe:
             tokenizer=tokenizer,
             objectives=self.objectives,
             image_pool=self.image_pool,
+            text_pool=self.text_pool,
+            itm_negatives=self.itm_negatives,
             mask_pads=self.mask_pads,
             without_pairs=self.without_pairs,
             poolers=self.poolers,
