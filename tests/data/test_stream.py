@@ -105,7 +105,8 @@ def mixture(steps=4000, seed=1, weights=(0.7, 0.2, 0.1)):
 
 
 def test_streams_are_drawn_by_weight():
-    drawn = [mixture().at(step)[0].weight for step in range(4000)]
+    timetable = mixture()
+    drawn = [timetable.at(step)[0].weight for step in range(4000)]
     for weight in (0.7, 0.2, 0.1):
         assert drawn.count(weight) / 4000 == pytest.approx(weight, abs=0.025)  # 3.4 sigma
 
