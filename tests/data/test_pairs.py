@@ -75,18 +75,16 @@ def test_of_mirrored_twins_only_the_order_of_words_is_wrong(twins):
     pairs = examples(twins, 1.0)
     wrong = 0
     for first in range(0, 100, 2):
-        twin = dataclasses.replace(pairs.scene(first + 1), index=first)
-        assert twin == mirrored(pairs.scene(first))
-        if len(pairs.scene(first).things) < 2 or pairs.matches(first):
+        twin = mirrored(pairs.scene(first))
+        if twin is None or len(twin.things) < 2:
             continue
+        assert dataclasses.replace(pairs.scene(first + 1), index=first) == twin
+        assert not pairs.matches(first) and not pairs.matches(first + 1)
         for index in (first, first + 1):
             said, right = pairs.caption(index), own(pairs, index)
             assert said != right and sorted(said.split()) == sorted(right.split())
             wrong += 1
     assert wrong > 20
-    # Of a thing in the middle the mirror changes nothing that is said.
-    middle = [i for i in range(100) if own(pairs, i) == own(pairs, i ^ 1)]
-    assert middle and all(pairs.matches(i) for i in middle)
 
 
 def test_as_many_pairs_are_wrong_as_asked(source, monkeypatch):
