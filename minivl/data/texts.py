@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from minivl.data import questions
 from minivl.data.captions import caption
 from minivl.data.examples import SceneData, SceneSource, Split, every_text, world
 from minivl.data.pack import Gloss, Pack
@@ -77,8 +78,11 @@ class TextSource:
         texts = {text: self.text.tokens(text) for text in chosen_glosses(pack.glosses(), data)}
         if data.vocabulary == "cut":
             texts = common(texts, data.vocabulary_size)
-            captions = every_text(world(pack, Splits.load(pack), scenes, "train"))
-            self.text = self.text.cut([*texts, *captions])
+            captions = list(every_text(world(pack, Splits.load(pack), scenes, "train")))
+            known = self.text.cut([*texts, *captions])
+            # The tasks that a model learns later; what they lack is added, and nothing else.
+            lacking = [text for text in questions.words() if "[UNK]" in known.tokens(text)]
+            self.text = self.text.cut([*texts, *captions, *lacking])
         # One tokenizer for definitions and captions: a model that reads both has one vocabulary.
         self.scenes = SceneSource(pack, scenes, self.text)
         if len(texts) < 2:
