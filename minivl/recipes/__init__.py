@@ -8,6 +8,7 @@ RECIPES = {
     "clip": "minivl.recipes.clip:ClipRecipe",
     "dino": "minivl.recipes.dino:DinoRecipe",
     "dvae": "minivl.recipes.dvae:DvaeRecipe",
+    "finetune": "minivl.recipes.finetune:FinetuneRecipe",
     "flava": "minivl.recipes.flava:FlavaRecipe",
     "mim": "minivl.recipes.mim:MimRecipe",
     "mlm": "minivl.recipes.mlm:MlmRecipe",
