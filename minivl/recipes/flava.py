@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from minivl.data.stream import Stream
     from minivl.data.texts import TextSource
     from minivl.models.flava import Flava
+    from minivl.nn.vit import ViT
 
 Objective = Literal["contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm"]
 OBJECTIVES: tuple[Objective, ...] = ("contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm")
@@ -134,10 +135,12 @@ class Evaluation:
     """Pairs to judge, half of them wrong."""
     masked: int = 2048
     """Pairs whose hidden patches and words are named, with and without the other side."""
+    probed: int = 384
+    """Pictures of one thing to name by neighbours and by a linear probe on frozen features."""
 
     def check(self) -> None:
         """Refuse numbers that measure nothing (UserError)."""
-        for name in ("pool_size", "pools", "mirrored_pairs", "named", "matched", "masked"):
+        for name in vars(self):
             require_field(self, name, getattr(self, name) >= 1, "1 or more")
 
 
@@ -401,8 +404,27 @@ class FlavaRecipe:
     def evaluate(self, source: "TextSource", model: "Flava", device: "torch.device") -> dict:
         """What pairs, pictures and texts have taught, on every split."""
         from minivl.evaluation.flava import evaluate_flava
+        from minivl.evaluation.probes import Features, probe
 
-        return evaluate_flava(source, model, device, self.grid, self.masks, **vars(self.evaluation))
+        counts = dict(vars(self.evaluation))
+        probed = probe(
+            source.scenes,
+            Features(model.image_encoder, model.pool),
+            Features(self.build_untrained(), model.pool),
+            device,
+            counts.pop("probed"),
+        )
+        return evaluate_flava(source, model, device, self.grid, self.masks, **counts) | probed
+
+    def build_untrained(self) -> "ViT":
+        """The image encoder as it is drawn, always from the same seed: what probes compare with."""
+        import torch
+
+        from minivl.nn.vit import ViT
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return ViT(image_size=self.data.image_size, eps=EPS, **vars(self.image))
 
     def figures(self, source: "TextSource", model: "Flava", device: "torch.device") -> dict:
         """The pictures of the report."""
@@ -478,7 +500,7 @@ SIZES["test"] = FlavaRecipe(
         checkpoint_every=10,
     ),
     evaluation=Evaluation(
-        pool_size=32, pools=1, mirrored_pairs=16, named=48, matched=32, masked=16
+        pool_size=32, pools=1, mirrored_pairs=16, named=48, matched=32, masked=16, probed=32
     ),
 )
 
