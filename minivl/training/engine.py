@@ -261,8 +261,9 @@ def draw(session: Session) -> None:
     if session.stage.figures is None or not distributed.is_main():
         return
     session.run.figures.mkdir(exist_ok=True)
+    whose = {"Stage": session.stage.name}  # the report orders pictures by it
     for name, figure in _in_eval_mode(session, session.stage.figures).items():
-        figure.savefig(session.run.figures / f"{name}.png")
+        figure.savefig(session.run.figures / f"{name}.png", metadata=whose)
 
 
 def resume_point(stages: Sequence[Stage], run: Run) -> tuple[int, Any]:

@@ -1,6 +1,7 @@
 """What a run's folder holds, read with care: damage becomes a sentence, never a crash."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,15 @@ class Contents:
     summary: dict[str, Any]
     environment: dict[str, Any]
     skipped: int
+    choices: dict[str, int] = field(default_factory=dict)
+    """Loss -> among how many words or codes it chooses, as far as the checkpoints tell."""
     complaints: list[str] = field(default_factory=list)
     """What could not be read, a sentence each."""
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages that have begun, in their order."""
+        return list(dict.fromkeys(str(line.get("stage", "")) for line in self.metrics))
 
 
 def read_contents(folder: Path) -> Contents:
@@ -41,6 +49,7 @@ def read_contents(folder: Path) -> Contents:
         summary=read_json(folder / "summary.json", complaints),
         environment=recorded | own if isinstance(recorded, dict) else own,
         skipped=len(skipped.read_bytes().splitlines()) if skipped.is_file() else 0,
+        choices=choices(folder),
         complaints=complaints,
     )
 
@@ -93,6 +102,49 @@ def newest_state(folder: Path) -> Path | None:
     """state.json of the newest checkpoint, which records the versions it was made with."""
     found = list(folder.glob("checkpoints/*/step-*/state.json"))
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def choices(folder: Path) -> dict[str, int]:
+    """Loss -> number of classes, from the sizes of the heads in each stage's newest weights.
+
+    Only the headers are read: a length of eight bytes, then JSON (safetensors' format).
+    """
+    found: dict[str, int] = {}
+    for state in newest_by_stage(folder):
+        try:
+            with open(state.with_name("model.safetensors"), "rb") as file:
+                header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), 2**24)))
+            shapes = {name: entry["shape"] for name, entry in header.items() if "shape" in entry}
+        except (OSError, ValueError, TypeError, AttributeError):
+            continue  # whoever loads the weights will say so
+        for name, shape in shapes.items():
+            if match := re.fullmatch(r"(?:(\w+)_)?head\.bias", name):
+                found[match[1] or state.parents[1].name] = shape[0]
+    return found
+
+
+def newest_by_stage(folder: Path) -> list[Path]:
+    """state.json of each stage's newest checkpoint."""
+    found: dict[Path, Path] = {}
+    for path in folder.glob("checkpoints/*/step-*/state.json"):
+        stage = path.parents[1]
+        if stage not in found or number_of(path) > number_of(found[stage]):
+            found[stage] = path
+    return sorted(found.values())
+
+
+def number_of(state: Path) -> int:
+    """.../step-40/state.json -> 40."""
+    digits = state.parent.name.removeprefix("step-")
+    return int(digits) if digits.isdigit() else -1
+
+
+def stage_of(picture: Path) -> str:
+    """The stage that drew a PNG, as its text fields say; '' where they do not."""
+    from PIL import Image
+
+    with Image.open(picture, formats=["PNG"]) as opened:
+        return str(opened.text.get("Stage", ""))
 
 
 def as_metric(value: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.ticker import MaxNLocator
 
 from minivl.visualize.style import CYCLE, MUTED, Caption, Picture, styled
@@ -18,17 +19,32 @@ NOT_LOSSES = {
     # monitors
     "teacher_entropy", "entropy_of_mean", "mutual_information", "kl_to_student", "kl_to_uniform",
     "feature_spread", "perplexity", "codes_used", "kl_per_cell", "soft_hard_gap", "mim_accuracy",
-    "mlm_accuracy",
+    "mlm_accuracy", "itm_accuracy", "mmm_image_accuracy", "mmm_text_accuracy",
 }  # fmt: skip
 """What a line holds beside losses: other units, other directions."""
 
 SMOOTHED_FROM = 60
 """Logged steps from which a running mean is drawn over the single values."""
+TOGETHER = 3
+"""As many named losses of a stage share one panel; of more, each has its own."""
+ABREAST = 2
+"""Panels in a row."""
 
 
 def contrastive_level(batch_size: int) -> tuple[float, str]:
     """The contrastive loss of a model that knows nothing: every one of b partners alike, ln b."""
     return math.log(batch_size), f"untrained: ln {batch_size:,} = {math.log(batch_size):.2f}"
+
+
+def guessing_level(choices: int) -> tuple[float, str]:
+    """The cross-entropy of a model that finds all choices equally likely."""
+    return math.log(choices), f"guessing: ln {choices:,} = {math.log(choices):.2f}"
+
+
+def constant_level(share: float) -> tuple[float, str]:
+    """The cross-entropy of always answering that a pair is wrong with this share of all pairs."""
+    value = -sum(p * math.log(p) for p in (share, 1 - share) if p > 0)
+    return value, f"always the same answer: {value:.2f}"
 
 
 @styled
@@ -39,33 +55,76 @@ def loss_curves(
 ) -> Picture:
     """Each named loss and the learning rate over the steps, one row a stage.
 
+    A stage with many losses, or whose streams take turns with losses of their own, has one panel a
+    loss; a line joins the steps at which its own stream was drawn.
+
     metrics: lines with `step` and any of `stage`, `loss`, named losses, `lr`. Steps that a resumed
     run logged twice count once, the later line; missing and non-finite values leave gaps.
     levels: loss name -> (value, label) of the line that an untrained model stands on.
     """
     stages = split_stages(metrics)
-    figure = Picture(figsize=(7.2, 0.3 + 4.1 * max(len(stages), 1)), layout="constrained")
     if not stages:
-        figure.set_size_inches(7.2, 1.2)
+        figure = Picture(figsize=(7.2, 1.2), layout="constrained")
         figure.text(0.5, 0.5, "no steps logged yet", ha="center", va="center", color=MUTED)
         figure.caption = Caption("Learning curves", "Empty: no steps logged yet.")
         return figure
-    grid = figure.add_gridspec(2 * len(stages), 1, height_ratios=[3, 1] * len(stages))
-    for row, (stage, lines) in enumerate(stages.items()):
-        top = figure.add_subplot(grid[2 * row])
-        bottom = figure.add_subplot(grid[2 * row + 1], sharex=top)
-        draw_losses(top, lines, levels or {})
-        draw_rate(bottom, lines)
-        top.set_title(f"{stage}: loss" if stage else "loss")
-        top.tick_params(labelbottom=False)
+    heights = [height(lines) for lines in stages.values()]
+    figure = Picture(figsize=(7.2, 0.3 + sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(stages), 1, height_ratios=heights)
+    for (stage, lines), place in zip(stages.items(), grid, strict=True):
+        draw_stage(figure, place, stage, lines, levels or {})
     reading = how_to_read(stages, levels or {})
     figure.caption = Caption("Learning curves", describe(stages), reading)
     return figure
 
 
+def panels(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The losses that have a panel each; none, where all share one."""
+    names = loss_names(lines)
+    return names if take_turns(lines) or len(names) > TOGETHER + ("loss" in names) else []
+
+
+def height(lines: Sequence[Mapping[str, Any]]) -> float:
+    """Of one stage, in inches."""
+    rows = -(-len(panels(lines)) // ABREAST)
+    return 1.9 * rows + 1.1 if rows else 4.1
+
+
+def draw_stage(
+    figure: Picture,
+    place: SubplotSpec,
+    stage: str,
+    lines: Sequence[Mapping[str, Any]],
+    levels: Mapping[str, tuple[float, str]],
+) -> None:
+    """Losses above, learning rate below."""
+    names = panels(lines)
+    rows = -(-len(names) // ABREAST)
+    shares = [1.9] * rows + [1.1] if rows else [3, 1]
+    grid = place.subgridspec(len(shares), ABREAST if rows else 1, height_ratios=shares)
+    first = None
+    for number, name in enumerate(names):
+        axes = figure.add_subplot(grid[divmod(number, ABREAST)], sharex=first)
+        first = first or axes
+        draw_losses(axes, lines, levels, [name], CYCLE[number % len(CYCLE)])
+        axes.set_title(f"{stage}: {name}" if stage else name)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.tick_params(labelbottom=number >= len(names) - ABREAST)
+    if not names:
+        first = figure.add_subplot(grid[0, 0])
+        draw_losses(first, lines, levels, loss_names(lines))
+        first.set_title(f"{stage}: loss" if stage else "loss")
+        first.tick_params(labelbottom=False)
+    draw_rate(figure.add_subplot(grid[-1, :], sharex=first), lines)
+
+
 def how_to_read(stages: Mapping[str, Sequence], levels: Mapping[str, Any]) -> str:
     """What the drawn lines mean; only those that are there."""
     sentences = ["Lower is better."]
+    if any(take_turns(lines) for lines in stages.values()):
+        sentences.append(
+            "Pictures, texts and pairs take turns: each loss has a point where its own were drawn."
+        )
     if any(name in levels for lines in stages.values() for name in loss_names(lines)):
         sentences.append(
             "The dotted line is the loss of a model that knows nothing: a curve that stays there "
@@ -87,15 +146,31 @@ def split_stages(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping
 
 
 def loss_names(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The named losses, and their total `loss` where it is not the same as the only one."""
-    names = list(dict.fromkeys(
-        key for line in lines for key, value in line.items()
-        if key not in NOT_LOSSES and isinstance(value, int | float)
-    ))  # fmt: skip
-    has_total = any("loss" in line for line in lines)
+    """The named losses, and their total `loss` where it is not the same as the only one.
+
+    Totals of streams that take turns are sums of different things, and no curve.
+    """
+    names = list(dict.fromkeys(name for line in lines for name in named(line)))
+    has_total = any("loss" in line for line in lines) and not take_turns(lines)
     if has_total and (len(names) != 1 or not same(lines, "loss", names[0])):
         names.insert(0, "loss")
     return names
+
+
+def named(line: Mapping[str, Any]) -> list[str]:
+    """The named losses of one step."""
+    return [
+        key for key, value in line.items()
+        if key not in NOT_LOSSES and isinstance(value, int | float)
+    ]  # fmt: skip
+
+
+def take_turns(lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether streams with different losses feed the steps of this stage."""
+    fed: dict[Any, set[str]] = {}
+    for line in lines:
+        fed.setdefault(line.get("stream"), set()).update(named(line))
+    return len(set(map(frozenset, fed.values()))) > 1
 
 
 def same(lines: Sequence[Mapping[str, Any]], a: str, b: str) -> bool:
@@ -121,25 +196,47 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     return np.where(known, total / np.maximum(count, 1.0), np.nan)
 
 
-def draw_losses(axes: Axes, lines: Sequence, levels: Mapping[str, tuple[float, str]]) -> None:
-    """The losses of one stage and the levels of an untrained model."""
-    names = loss_names(lines)
-    steps = column(lines, "step")
-    for i, name in enumerate(names):
-        colour = CYCLE[i % len(CYCLE)]
-        values = column(lines, name)
-        marker = "o" if len(lines) < 30 else None
-        if len(lines) >= SMOOTHED_FROM:
-            axes.plot(steps, values, color=colour, alpha=0.3, linewidth=1)
-            values = running_mean(values, 2 * (len(lines) // 60) + 3)
-        axes.plot(steps, values, color=colour, label=name, marker=marker, markersize=4)
-        if name in levels:
-            draw_level(axes, *levels[name], colour if len(names) > 1 else MUTED, len(names) > 1)
+def draw_losses(
+    axes: Axes,
+    lines: Sequence[Mapping[str, Any]],
+    levels: Mapping[str, tuple[float, str]],
+    names: Sequence[str],
+    colour: str = "",
+) -> None:
+    """Some losses of one stage and the levels of an untrained model; one alone in its `colour`."""
+    curves = [curve for name in names for curve in curves_of(name, lines)]
+    alone = len(curves) == 1
+    for i, (name, label, own) in enumerate(curves):
+        shade = colour if alone and colour else CYCLE[i % len(CYCLE)]
+        steps, values = column(own, "step"), column(own, name)
+        marker = "o" if len(own) < 30 else None
+        if len(own) >= SMOOTHED_FROM:
+            axes.plot(steps, values, color=shade, alpha=0.3, linewidth=1)
+            values = running_mean(values, 2 * (len(own) // 60) + 3)
+        axes.plot(steps, values, color=shade, label=label, marker=marker, markersize=4)
+    for name in levels.keys() & set(names):
+        shade = MUTED if len(names) == 1 else CYCLE[names.index(name) % len(CYCLE)]
+        draw_level(axes, *levels[name], shade, len(names) > 1)
     legend = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.1}
-    if names:
+    if names and not (alone and panels(lines)):  # a panel is named by its title
         axes.legend(**legend, ncols=3 if len(names) > 3 else 4, handlelength=1.4)
     low, high = axes.get_ylim()
     axes.set_ylim(0 if low > 0 else low, high + 0.06 * (high - min(low, 0)))
+
+
+def curves_of(name: str, lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list]]:
+    """(loss, label, its lines) for each stream that feeds a loss.
+
+    Steps of other streams leave the loss as it was: they are no gaps in its curve.
+    """
+    own = [line for line in lines if name in line]
+    streams = list(dict.fromkeys(line.get("stream") for line in own))
+    if len(streams) < 2:
+        return [(name, name, own)]
+    return [
+        (name, f"{name}, {stream}", [line for line in own if line.get("stream") == stream])
+        for stream in streams
+    ]
 
 
 def draw_level(axes: Axes, value: float, label: str, colour: str, crowded: bool) -> None:

@@ -18,7 +18,8 @@ body { margin: 0 auto; padding: 1.2rem 1rem 4rem; max-width: 56rem; background: 
 h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0 .3rem }
 h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; padding-top: .6rem;
   border-top: 1px solid var(--line) }
-h3 { font-size: 1.05rem; margin: 0 0 .4rem }
+h3 { font-size: 1.12rem; margin: 1.8rem 0 .2rem }
+h4 { font-size: 1.05rem; margin: 0 0 .4rem }
 p { margin: .4rem 0 } .muted, figcaption { color: var(--muted) }
 .state { font-weight: 600 } .good { color: var(--good) } .bad { color: var(--bad) }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem;
@@ -98,6 +99,11 @@ def section(title: str, *parts: str) -> str:
     return "\n".join([f"<section><h2>{escape(title)}</h2>", *filter(None, parts), "</section>"])
 
 
+def heading(title: str, text: str = "") -> str:
+    """A heading inside a section, and a sentence below it."""
+    return f"<h3>{escape(title)}</h3>" + (paragraph(text, "muted") if text else "")
+
+
 def paragraph(text: str, kind: str = "") -> str:
     """A paragraph of plain text."""
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
@@ -126,7 +132,7 @@ def figure(source: str, caption: tuple[str, str, str], width: int) -> str:
     One wider than 700 pixels keeps its size on a phone, and is scrolled there.
     """
     title, alt, text = map(escape, caption)
-    heading = f"<h3>{title}</h3>" if title else ""
+    heading = f"<h4>{title}</h4>" if title else ""
     size = ' class="large"' if width > 700 else ""
     # Drawn at about 150 pixels an inch, shown at 96: sharp on dense screens.
     shown = f' width="{round(width * 0.64)}"' if width > 700 else ""

@@ -14,11 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from minivl.errors import UserError
-from minivl.visualize import page, results
+from minivl.visualize import page, results, stages
 from minivl.visualize.collapse import collapse_curves
-from minivl.visualize.contents import Contents, find, read_contents, read_json
-from minivl.visualize.curves import contrastive_level, loss_curves
-from minivl.visualize.style import Caption, png_bytes, read_caption
+from minivl.visualize.contents import Contents, find, read_contents, read_json, stage_of
+from minivl.visualize.curves import (
+    constant_level,
+    contrastive_level,
+    guessing_level,
+    loss_curves,
+    split_stages,
+)
+from minivl.visualize.style import Caption, Picture, png_bytes, read_caption
 
 
 def write_report(run_folder: str | Path) -> Path:
@@ -84,59 +90,97 @@ def progress(run: Contents) -> str:
 
 
 def results_html(run: Contents) -> str:
-    """The table, or what to do to get one."""
+    """The table, or what to do to get one; of several stages the last one's first."""
     if not run.evaluation:
         return page.paragraph("Not evaluated yet. To do it:", "muted") + page.command(
             f"minivl eval {typed(run.folder)}"
         )
+    groups: dict[str, dict[str, Any]] = {stage: {} for stage in [*run.stages[-1:], *run.stages]}
+    for key, metric in run.evaluation.items():
+        groups.setdefault(stages.home(key, run.stages), {})[key] = metric
     note = (
         "Read every number beside its chance level: what guessing would reach. The interval "
         "says how far another draw of n examples could have moved it."
     )
-    return results.table(run.evaluation) + page.paragraph(note, "muted")
+    parts = [
+        stage_heading(stage, run) + results.table(found) for stage, found in groups.items() if found
+    ]
+    return "\n".join([*parts, page.paragraph(note, "muted")])
+
+
+def stage_heading(stage: str, run: Contents) -> str:
+    """The stage's name and what it does, where a run has several stages."""
+    title = stages.title(stage, run.stages) if stage in run.stages else ""
+    return page.heading(title, stages.about(stage)) if title else ""
 
 
 def curves_html(run: Contents) -> str:
-    """The learning curves, and DINO's entropies if there are any, drawn from metrics.jsonl."""
-    pictures = [loss_curves(run.metrics, levels=levels(run.config))]
-    outputs = find(run.config, "outputs")
-    if isinstance(outputs, int) and any("mutual_information" in line for line in run.metrics):
-        pictures.append(collapse_curves({"this run": run.metrics}, outputs))
+    """The learning curves of each stage, and DINO's entropies if there are any."""
     parts = []
-    for number, picture in enumerate(pictures):
-        words = picture.caption
-        title = words.title if number else ""  # the section names the first
-        parts.append(
-            page.figure(data_uri(png_bytes(picture)), (title, words.alt, words.text), 1000)
-        )
+    known = levels(run.config, run.choices)
+    outputs = find(run.config, "outputs")
+    for stage, lines in split_stages(run.metrics).items() or {"": []}.items():
+        heading = stage_heading(stage, run)
+        picture = loss_curves(lines, levels=known)
+        # The heading, or else the section, names it.
+        parts.append(heading + drawn(picture, ""))
+        told = [line for line in lines if "mutual_information" in line]
+        if isinstance(outputs, int) and told:
+            picture = collapse_curves({"this run": told}, outputs)
+            parts.append(drawn(picture, picture.caption.title))
     return "\n".join(parts)
 
 
-def levels(config: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
-    """Where the losses of an untrained model stand, as far as the settings tell."""
-    batch, parts = find(config, "batch_size"), find(config, "accumulate") or 1
-    if not isinstance(batch, int) or not isinstance(parts, int) or batch // parts < 2:
-        return {}
-    level = contrastive_level(batch // parts)
-    return {"contrastive": level, "global_contrastive": level}
+def drawn(picture: Picture, title: str) -> str:
+    """A figure drawn for the report."""
+    words = picture.caption
+    return page.figure(data_uri(png_bytes(picture)), (title, words.alt, words.text), 1000)
+
+
+def levels(
+    config: Mapping[str, Any], choices: Mapping[str, int] | None = None
+) -> dict[str, tuple[float, str]]:
+    """Where the losses of an untrained model stand, as far as the settings tell.
+
+    choices: loss -> among how many words or codes it chooses. The contrastive loss is that of the
+    last stage, whose `training` stands at the top.
+    """
+    known = {name: guessing_level(count) for name, count in (choices or {}).items() if count > 1}
+    known["itm"] = guessing_level(2)
+    pairs = config.get("pairs")
+    wrong = pairs.get("mismatched") if isinstance(pairs, Mapping) else None
+    if isinstance(wrong, float) and 0 < wrong < 1:
+        known["itm"] = constant_level(wrong)
+    training = config.get("training")
+    batch, parts = find(training, "batch_size"), find(training, "accumulate") or 1
+    if isinstance(batch, int) and isinstance(parts, int) and batch // parts > 1:
+        level = contrastive_level(batch // parts)
+        known |= {"contrastive": level, "global_contrastive": level}
+    return known
 
 
 def figures_html(run: Contents) -> str:
-    """Every picture in figures/, with the caption it carries or that captions.json has for it."""
+    """Every picture in figures/, by stage, with the caption it carries or captions.json has."""
     folder = run.folder / "figures"
     captions = read_json(folder / "captions.json", run.complaints)
-    parts = []
+    groups: dict[str, list[str]] = {stage: [] for stage in run.stages}
     for path in sorted(folder.glob("*.png"), key=lambda path: path.name):
         try:
-            words = read_caption(path)
+            words, stage = read_caption(path), stage_of(path)
             picture = path.read_bytes()
         except (OSError, SyntaxError, ValueError):  # Pillow's words for a broken PNG
             run.complaints.append(f"figures/{path.name} is no readable picture and was left out.")
             continue
         words = caption_of(path, words, captions.get(path.stem))
         width = int.from_bytes(picture[16:20], "big")  # PNG: the header begins with the width
-        parts.append(page.figure(data_uri(picture), (words.title, words.alt, words.text), width))
-    return "\n".join(parts)
+        groups.setdefault(stage, []).append(
+            page.figure(data_uri(picture), (words.title, words.alt, words.text), width)
+        )
+    return "\n".join(
+        "\n".join([stage_heading(stage, run), *figures])
+        for stage, figures in groups.items()
+        if figures
+    )
 
 
 def caption_of(path: Path, words: Caption, given: Any) -> Caption:
@@ -154,8 +198,8 @@ def making_html(run: Contents) -> str:
     parts = [page.command(made_by)] if made_by else []
     rows = [(name, value) for name, value in run.environment.items() if name != "command"]
     rows += [(n, v) for n, v in run.summary.items() if n != "command" and not nested(v)]
-    stages = run.summary.get("stages", {})
-    for stage, took in stages.items() if isinstance(stages, dict) else ():
+    recorded = run.summary.get("stages", {})
+    for stage, took in recorded.items() if isinstance(recorded, dict) else ():
         rows.append((f"stage {stage}", taken(took) if isinstance(took, dict) else took))
     if run.skipped:
         rows.append(("samples skipped", f"{run.skipped:,} (skipped.jsonl says which and why)"))

@@ -11,11 +11,40 @@ SPLITS = {
     "validation": "known artists, new photographs",
     "twemoji": "an artist never seen in training",
     "compositions": "pairs of things never seen together",
+    "photographs": "photographs without drawings",
+    "glosses": "definitions never read",
+    "captions": "captions of things never named together",
 }
+NAMES = {
+    "itm/random": "true pair or another one's caption?",
+    "itm/mirrored": "true pair or its mirrored twin's caption?",
+    "mmm_text/accuracy": "hidden word named, with the picture",
+    "mmm_text/without_picture": "hidden word named, without the picture",
+    "mmm_image/accuracy": "hidden patch named, with the sentence",
+    "mmm_image/without_text": "hidden patch named, without the sentence",
+    "mim/accuracy": "hidden patch named",
+    "mim/top5": "hidden patch among the first five",
+    "mim/by_nearest": "hidden patch as the nearest seen one",
+    "mlm/accuracy": "hidden word named",
+    "mlm/top5": "hidden word among the first five",
+    "mlm/by_neighbours": "hidden word, by a table of neighbours",
+    "reconstruction/psnr": "picture redrawn from its words",
+    "reconstruction/l1": "mean error of its colours",
+    "codebook/perplexity": "words in use, as perplexity",
+    "codebook/used": "share of the words that occur",
+    "knn/accuracy": "named by its nearest neighbours",
+    "linear/accuracy": "named by a linear probe",
+    "order/left_right_pairs": "left and right told apart, both pictures of a pair",
+    "order/left_right_pictures": "left and right told apart, single pictures",
+}
+"""Measures that their keys do not explain."""
+COMPARED = {"_untrained": "untrained encoder", "_raw_pixels": "bare pixels"}
+"""Ends of a measure's name that say what was measured in place of the model."""
 HEADLINES = (
     r"validation/retrieval/image_to_text_r1$",
     r"twemoji/retrieval/image_to_text_r1$",
     r"validation/.*(mirror|minimal|order)",
+    r"twemoji/mmm_text/accuracy",
     r"twemoji/zero_?shot/",
     r"validation/zero_?shot/",
     r".*_r1$",
@@ -40,10 +69,11 @@ def card(key: str, metric: Metric) -> str:
     """One number with its name, chance and size."""
     split, name = divide(key)
     percent = is_share(key, metric)
-    small = [f"chance {number(metric.get('chance'), percent)}"] if known(metric, "chance") else []
+    chance = quantity(metric, "chance", percent)
+    small = [f"chance {chance}"] if known(metric, "chance") else []
     small += [f"n = {metric['n']:,}"] if known(metric, "n") else []
     return (
-        f'<div class="card"><b>{number(metric.get("value"), percent)}</b>'
+        f'<div class="card"><b>{escape(quantity(metric, "value", percent))}</b>'
         f"<span>{escape(readable(name))}</span>"
         f'<span class="muted">{escape(split)}</span>'
         f'<span class="muted">{escape(", ".join(small))}</span></div>'
@@ -78,7 +108,7 @@ def row(key: str, metric: Metric) -> str:
         low, high = (number(metric[end], percent, unit=False) for end in ("low", "high"))
         interval = f"{low} to {high}"
     size = f"{metric['n']:,}" if known(metric, "n") else "–"
-    value, chance = (number(metric.get(name), percent) for name in ("value", "chance"))
+    value, chance = (escape(quantity(metric, name, percent)) for name in ("value", "chance"))
     name = escape(readable(divide(key)[1]))
     return (
         f'<tr><td title="{escape(key)}">{name}</td>'
@@ -111,6 +141,11 @@ def divide(key: str) -> tuple[str, str]:
 def readable(name: str) -> str:
     """'retrieval/image_to_text_r1' -> 'picture → caption, R@1'."""
     name = re.sub(r"_r(?:ecall)?_?(?:at_)?(\d+)$", r", R@\1", name.removeprefix("retrieval/"))
+    for end, words in COMPARED.items():
+        if name.endswith(end):
+            return f"{readable(name.removesuffix(end))}, {words}"
+    if name in NAMES:
+        return NAMES[name]
     name = name.replace("image_to_text", "picture → caption")
     name = name.replace("text_to_image", "caption → picture")
     return name.replace("zeroshot", "zero-shot").replace("/", ", ").replace("_", " ")
@@ -126,8 +161,18 @@ def is_share(key: str, metric: Metric) -> bool:
     """Whether a metric is a share of 1, to be shown in per cent; ranks and losses are not."""
     ends = [metric[name] for name in ("value", "chance") if known(metric, name)]
     words = r"(?:^|[/_])(?:rank|loss|entropy|perplexity|temperature|scale)"  # not "glosses"
-    unbounded = re.search(words, key)
+    unbounded = re.search(words, key) or "unit" in metric
     return known(metric, "value") and not unbounded and all(0 <= end <= 1 for end in ends)
+
+
+def quantity(metric: Metric, name: str, percent: bool) -> str:
+    """A number of the metric with its unit, or with the size that it is a part of."""
+    text = number(metric.get(name), percent)
+    if percent or not known(metric, name):
+        return text
+    if isinstance(metric.get("unit"), str):
+        return f"{text} {metric['unit']}"
+    return f"{text} of {metric['size']:,}" if name == "value" and known(metric, "size") else text
 
 
 def number(value: Any, percent: bool, unit: bool = True) -> str:

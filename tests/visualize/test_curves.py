@@ -2,9 +2,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from minivl.visualize.curves import (
+    constant_level,
     contrastive_level,
+    guessing_level,
     loss_curves,
     loss_names,
     running_mean,
@@ -75,9 +78,65 @@ def test_one_row_of_losses_and_rates_for_each_stage(texts, check_legible):
     level = {"itm": (math.log(2), "coin flip: ln 2 = 0.69")}
     lines = log(range(0, 700, 10), "joint", **losses) + log(range(8), "dvae")
     figure = loss_curves(lines, levels=level)
-    assert len(figure.axes) == 4
-    assert {"joint: loss", "dvae: loss", "coin flip: ln 2 = 0.69"} <= set(texts(figure))
+    # Five panels and a rate; one panel and a rate.
+    assert len(figure.axes) == 8
+    shown = {"joint: loss", "joint: itm", "dvae: loss", "coin flip: ln 2 = 0.69"}
+    assert shown <= set(texts(figure))
     check_legible(figure)
+
+
+def turns(steps):
+    """A log of pairs, texts and pictures in turn, as the joint stage of FLAVA writes it."""
+    feeds = {
+        "pairs": {"contrastive": 4.0, "itm": 0.7},
+        "texts": {"mlm": 5.0},
+        "pictures": {"mim": 3.0},
+    }
+    lines = []
+    for step in steps:
+        name = list(feeds)[step % 3]
+        own = {loss: value - 0.01 * step for loss, value in feeds[name].items()}
+        total = {"loss": sum(own.values()), "itm_accuracy": 0.5, "mlm_accuracy": 0.1}
+        lines.append({"stage": "joint", "step": step, "stream": name, "lr": 1e-3, **total, **own})
+    return lines
+
+
+def test_streams_that_take_turns_have_lines_through_their_own_steps(texts, check_legible):
+    figure = loss_curves(turns(range(30)), levels={"itm": guessing_level(2)})
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "joint: contrastive", "joint: itm", "joint: mlm", "joint: mim", "",
+    ]  # fmt: skip
+    steps, values = curve(figure, "mlm")
+    assert steps.tolist() == list(range(1, 30, 3))
+    assert values == pytest.approx([5.0 - 0.01 * step for step in range(1, 30, 3)])
+    itm = figure.axes[1]
+    levels = [list(line.get_ydata()) for line in itm.lines if line.get_linestyle() == ":"]
+    assert levels == [[math.log(2)] * 2] and "guessing: ln 2 = 0.69" in texts(figure)
+    assert "take turns" in figure.caption.text
+    assert "joint loss goes" not in figure.caption.alt, "totals of different things are no curve"
+    check_legible(figure)
+    check_legible(loss_curves(turns(range(600)), levels={"mlm": guessing_level(3400)}))
+
+
+def test_streams_with_the_same_loss_have_a_curve_each_in_one_panel():
+    lines = log(range(4), mlm=5.0)
+    for line, stream in zip(lines, ("glosses", "captions") * 2, strict=True):
+        line["stream"] = stream
+    figure = loss_curves(lines, levels={"mlm": guessing_level(8)})
+    assert curve(figure, "mlm, glosses")[0].tolist() == [0, 2]
+    assert curve(figure, "mlm, captions")[0].tolist() == [1, 3]
+    assert len(figure.axes) == 2
+
+
+def test_levels_are_the_losses_of_models_that_know_nothing():
+    logits, labels = torch.zeros(3, 50), torch.tensor([1, 7, 49])
+    loss = torch.nn.functional.cross_entropy(logits, labels).item()
+    assert guessing_level(50)[0] == pytest.approx(loss)
+    wrong = torch.tensor([1, 0, 0, 0])  # a quarter of the pairs is wrong
+    best = torch.log(torch.tensor([0.75, 0.25])).expand(4, 2)
+    loss = torch.nn.functional.cross_entropy(best, wrong).item()
+    assert constant_level(0.25)[0] == pytest.approx(loss)
+    assert constant_level(0.0)[0] == 0
 
 
 NO_NUMBER = {"stage": "clip", "step": 4, "loss": math.nan, "lr": math.nan}

@@ -1,12 +1,15 @@
 import json
+import math
 import os
 import re
 from html.parser import HTMLParser
 
 import pytest
+import torch
 
 from minivl.errors import UserError
-from minivl.visualize import results
+from minivl.visualize import results, stages
+from minivl.visualize.contents import choices
 from minivl.visualize.report import duration, levels, typed, write_report
 from minivl.visualize.style import Caption, Picture
 
@@ -250,7 +253,106 @@ def test_chance_of_a_contrastive_loss_is_read_from_the_settings():
     settings = {"training": {"batch_size": 128, "accumulate": 2}}
     assert levels(settings)["contrastive"][1] == "untrained: ln 64 = 4.16"
     for odd in ({}, {"batch_size": "many"}, {"batch_size": 1}, {"training": None}):
-        assert levels(odd) == {}
+        assert "contrastive" not in levels(odd)
+    # Of several stages the last one's batch counts, which is the one at the top.
+    nested = {"dvae": {"training": {"batch_size": 16}}, "training": {"batch_size": 96}}
+    assert levels(nested)["contrastive"][0] == pytest.approx(math.log(96))
+
+
+def test_chance_of_other_losses_is_that_of_a_guess():
+    found = levels({"pairs": {"mismatched": 0.25}}, {"mlm": 3400, "mim": 256})
+    assert found["mlm"][0] == pytest.approx(math.log(3400)) and "ln 256" in found["mim"][1]
+    # Who always says that a pair is right is wrong for a quarter of them.
+    assert found["itm"][0] == pytest.approx(-0.25 * math.log(0.25) - 0.75 * math.log(0.75))
+    assert levels({})["itm"][0] == pytest.approx(math.log(2))
+
+
+FIVE = ("dvae", "dino", "mim", "mlm", "joint")
+HOMES = {
+    "validation/reconstruction/psnr": "dvae", "validation/knn/accuracy_untrained": "dino",
+    "glosses/mlm/accuracy": "mlm", "validation/mim/top5": "mim",
+    "validation/itm/mirrored": "joint", "twemoji/mmm_text/without_picture": "joint",
+}  # fmt: skip
+
+
+@pytest.fixture
+def five_stages(tmp_path):
+    """A run of FLAVA's five stages."""
+    from safetensors.torch import save_file
+
+    folder = tmp_path / "flava"
+    (folder / "figures").mkdir(parents=True)
+    (folder / "config.yaml").write_text("recipe: flava\ntraining:\n  batch_size: 8\n")
+    lines = []
+    for stage in FIVE:
+        for step in range(1, 4):
+            own = {"joint": {"mlm": 3.0, "itm": 0.6}}.get(stage, {stage: 2.0})
+            lines.append({"stage": stage, "step": step, "loss": sum(own.values()), "lr": 0.1} | own)
+        path = folder / "checkpoints" / stage / "step-3"
+        path.mkdir(parents=True)
+        (path / "state.json").write_text("{}")
+        bias = {"joint": "mlm_head.bias", "mim": "head.bias"}.get(stage, "encoder.bias")
+        save_file({bias: torch.zeros(77 if stage == "joint" else 33)}, path / "model.safetensors")
+        picture = Picture(figsize=(1, 1))
+        picture.caption = Caption(f"Picture of {stage}", "alt")
+        # The names' alphabet is not the stages' order.
+        name = f"{9 - FIVE.index(stage)}.png"
+        picture.savefig(folder / "figures" / name, metadata={"Stage": stage})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    evaluation = {key: metric(0.5) for key in HOMES}
+    evaluation["validation/reconstruction/psnr"] = {"value": 17.54, "chance": 13.1, "n": 9,
+                                                    "unit": "dB"}  # fmt: skip
+    (folder / "eval.json").write_text(json.dumps(evaluation))
+    return folder
+
+
+def test_stages_stand_in_their_order_under_headings_that_explain_them(five_stages):
+    page, _ = read(five_stages)
+    results_part, rest = page.text.split("Learning curves", 1)
+    curves_part, pictures = rest.split("Pictures Stage", 1)
+    pictures = f"Stage{pictures}"
+    headings = [f"Stage {number} of 5, {stage}:" for number, stage in enumerate(FIVE, 1)]
+    for part in (curves_part, pictures):
+        places = [part.index(heading) for heading in headings]
+        assert places == sorted(places)
+    # The last stage's numbers come first, then the others in their order.
+    places = [results_part.index(heading) for heading in [headings[-1], *headings[:-1]]
+              if heading in results_part]  # fmt: skip
+    assert len(places) == 5 and places == sorted(places)
+    shown = [pictures.index(f"Picture of {stage}") for stage in FIVE]
+    assert shown == sorted(shown)
+    for picture, following in zip(shown[:-1], headings[1:], strict=True):
+        assert picture < pictures.index(following)
+    assert "a codebook" in page.text and "17.54 dB" in page.text and "13.1 dB" in page.text
+    assert "true pair or its mirrored twin's caption?" in page.text
+    assert "definitions never read" in page.text
+
+
+def test_every_number_stands_with_the_stage_that_made_it():
+    assert {key: stages.home(key, FIVE) for key in HOMES} == HOMES
+    assert stages.home("validation/retrieval/image_to_text_r1", ["clip"]) == "clip"
+    assert stages.home("validation/mim/accuracy", ["dvae", "joint"]) == "joint"
+    assert stages.home("loss", []) == ""
+
+
+def test_one_stage_needs_no_headings(run):
+    page, _ = read(run)
+    assert "Stage 1" not in page.text
+
+
+def test_choices_are_read_from_the_weights_of_the_newest_checkpoints(five_stages):
+    from safetensors.torch import save_file
+
+    assert choices(five_stages) == {"mlm": 77, "mim": 33}
+    newer = five_stages / "checkpoints" / "mim" / "step-10"
+    newer.mkdir()
+    (newer / "state.json").write_text("{}")
+    save_file({"head.bias": torch.zeros(5)}, newer / "model.safetensors")
+    assert choices(five_stages)["mim"] == 5
+    for junk in (b"", b"\xff" * 64, b"\x02" + bytes(7) + b"[]"):
+        (newer / "model.safetensors").write_bytes(junk)
+        assert choices(five_stages) == {"mlm": 77}
+    write_report(five_stages)
 
 
 def test_headlines_are_the_four_that_say_most():
