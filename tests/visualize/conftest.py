@@ -1,10 +1,14 @@
 """Figures are judged without eyes: words inside the page, and no word on another."""
 
 import itertools
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.text import Text
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `flava_toy`
 
 
 def words_of(figure):
