@@ -187,17 +187,37 @@ def _other(about: str) -> str:
 
 
 def _several_things(worlds: Worlds, seed: int, index: int) -> tuple[Scene, World]:
-    """Scene number `index` of those with two things or more, each of another name, and its world.
+    """Scene number `index` of those with two clear things or more, and its world.
 
-    One thing alone would leave nothing to choose; two of one name could not be told apart.
+    One thing alone would leave nothing to choose; in most worlds the first scene drawn will do.
     """
     fewest, most = worlds(None).objects
     world = worlds((max(2, fewest), max(2, most)))
     for attempt in range(1000):
         drawn = scene(world, seed, index + attempt * FAR)
-        if len({thing.name for thing in drawn.things}) == len(drawn.things):
+        if is_clear(drawn):
             return drawn, world
     raise ValueError("the world has no two concepts of different names")
+
+
+def is_clear(drawn: Scene) -> bool:
+    """Whether each thing has a name and a place of its own, whoever looks at the picture.
+
+    Two concepts may share a name. And where two things stand in opposite corners, nobody knows
+    if one is the left or the top one.
+    """
+    if len({thing.name for thing in drawn.things}) < len(drawn.things):
+        return False
+    half = round(drawn.image_size / 2)
+    apart = [sum(_side(thing, axis, half) for thing in drawn.things) == 0 for axis in (0, 1)]
+    sided = [all(_side(thing, axis, half) for thing in drawn.things) for axis in (0, 1)]
+    return len(drawn.things) != 2 or not all((*apart, *sided))
+
+
+def _side(thing: Thing, axis: int, half: int) -> int:
+    """-1 before the middle of the picture, 1 behind it, 0 where the thing reaches across."""
+    start, length = thing.box[axis], thing.box[axis + 2]
+    return (start >= half) - (start + length <= half)
 
 
 def absent(drawn: Scene, world: World, draw: np.random.Generator) -> str:

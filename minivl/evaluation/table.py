@@ -57,6 +57,19 @@ GROUPS: tuple[dict[str, str], ...] = (
         "mlm/top5": "- in first five",
         "mlm/by_neighbours": "- neighbour table",
     },
+    {
+        "vqa/accuracy": "questions answered",
+        "vqa/what": "- what is there?",
+        "vqa/where": "- where is it?",
+        "vqa/how_many": "- how many?",
+        "vqa/exists": "- is it there?",
+        "vqa/place": "- is it left, top?",
+        "vqa/relation": "- is it left of that?",
+        "entailment/accuracy": "claims judged",
+        "sentences/accuracy": "claims judged",
+        "sentences/place": "- about places",
+        "sentences/scenery": "- about scenery",
+    },
 )
 """Rows of one stage after another: the last of all first, then those before in their order."""
 ROWS = {name: label for group in GROUPS for name, label in group.items()}

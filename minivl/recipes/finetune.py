@@ -97,20 +97,22 @@ class FinetuneRecipe:
     @property
     def start_from(self) -> dict[str, tuple[str, str]] | None:
         """Which part of the model starts from where: all of FLAVA from the joint stage."""
-        return {"exit.flava": part_of(self.run, {"joint": ""})} if self.pretrained else None
+        if self.run is None or not self.pretrained:
+            return None
+        return {"exit.flava": part_of(self.run, {"joint": ""})}
 
     def stages(self, seed: int) -> list[Stage]:
         """One stage: the whole model learns the task."""
         from minivl.data.texts import TextSource
 
-        flava = flava_of(self.run)
-        # Loaded when first asked for: --help reads no picture.
-        source = cache(lambda: TextSource.load(flava.texts, flava.data))
+        # Loaded when first asked for: --help reads no picture and needs no run.
+        flava = cache(lambda: flava_of(self.run))
+        source = cache(lambda: TextSource.load(flava().texts, flava().data))
         return [
             Stage(
                 name="finetune",
                 training=self.training,
-                build_model=lambda: self.build_model(flava, source()),
+                build_model=lambda: self.build_model(flava(), source()),
                 build_streams=lambda: [self.build_stream(source(), seed)],
                 evaluate=lambda model, device: self.evaluate(source(), model, device),
                 start_from=self.start_from,
