@@ -15,8 +15,8 @@ from minivl.data.pairs import PairData, PairExamples
 from minivl.data.texts import TextSource
 from minivl.evaluation.contrastive import Judge, evaluate_contrastive
 from minivl.evaluation.embed import evaluating
-from minivl.evaluation.masked import BATCH, EVALUATION_SEED, batches_of, masked_accuracy
-from minivl.evaluation.metric import Metric, proportion
+from minivl.evaluation.masked import BATCH, EVALUATION_SEED, batches_of, ranks_of
+from minivl.evaluation.metric import Metric, clustered, proportion
 from minivl.evaluation.pools import Pool, mirrored_pool, retrieval_pool
 from minivl.models.flava import Flava
 
@@ -135,23 +135,36 @@ def filling_in(
     """
     pairs = PairData(mismatched=0.0, probability=PROBABILITY)
     examples = PairExamples(source, split, grid, masks, pairs, EVALUATION_SEED, all_hidden=True)
-    found: dict[str, Metric] = {}
     sides = {"mmm_text": "without_picture", "mmm_image": "without_text"}
-    for name, without in sides.items():
-        if name not in model.objectives:
-            continue
-        for measure, other_hidden in (("accuracy", False), (without, True)):
-            asked = (
-                answers(model, source, batch, name, other_hidden)
-                for batch in batches_of(examples, count, device)
-            )
-            with evaluating(model):
-                metric = masked_accuracy(lambda pair: pair, asked, independent=count)["accuracy"]
-            found[f"{name}/{measure}"] = metric
-    return found
+    asked = {
+        f"{name}/{measure}": (name, other_hidden)
+        for name, without in sides.items()
+        if name in model.objectives
+        for measure, other_hidden in (("accuracy", False), (without, True))
+    }
+    hits: dict[str, list[Tensor]] = {key: [] for key in asked}
+    hidden, labels = {key: [] for key in asked}, {key: [] for key in asked}
+    with evaluating(model):
+        for batch in batches_of(examples, count, device):
+            for key, (name, other_hidden) in asked.items():
+                logits, answers = named(model, source, batch, name, other_hidden)
+                places = model.answers(batch, name)[0]
+                right = torch.zeros_like(places, dtype=torch.float)
+                right[places] = (ranks_of(logits, answers) == 0).float()
+                hits[key].append(right.sum(dim=1).cpu())
+                hidden[key].append(places.sum(dim=1).cpu())
+                labels[key].append(answers.cpu())
+    return {
+        key: clustered(
+            torch.cat(hits[key]).tolist(),
+            torch.cat(hidden[key]).tolist(),
+            float(torch.cat(labels[key]).bincount().max() / len(torch.cat(labels[key]))),
+        )
+        for key in asked
+    }
 
 
-def answers(
+def named(
     model: Flava, source: TextSource, batch: dict[str, Tensor], name: str, other_hidden: bool
 ) -> tuple[Tensor, Tensor]:
     """Scores and answers of one side's hidden places, with the other side whole or hidden."""

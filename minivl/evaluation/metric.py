@@ -35,7 +35,7 @@ class Metric:
 
 
 def proportion(
-    successes: float, n: int, chance: float, *, independent: int | None = None
+    successes: float, n: int, chance: float, *, independent: float | None = None
 ) -> Metric:
     """successes / n with Wilson's 95 % interval.
 
@@ -51,7 +51,23 @@ def proportion(
     return Metric(value, chance, n, low, high)
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
+def clustered(hits: Sequence[float], asked: Sequence[float], chance: float) -> Metric:
+    """Hits of all answers, where the answers to one picture hang together: the pictures are drawn.
+
+    hits, asked: right answers and questions of each picture. The spread between the pictures gives
+    the number of independent answers that the interval is for (Kish 1965, section 8.2).
+    """
+    n, count = round(math.fsum(asked)), len(asked)
+    if count < 2:
+        return proportion(math.fsum(hits), n, chance, independent=max(count, 1))
+    share = math.fsum(hits) / n
+    rests = ((right - share * questions) ** 2 for right, questions in zip(hits, asked, strict=True))
+    variance = math.fsum(rests) * count / (count - 1) / n**2
+    independent = share * (1 - share) / variance if variance > 0 else count
+    return proportion(math.fsum(hits), n, chance, independent=min(max(independent, 1), n))
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
     """Wilson's (1927) 95 % interval of a share: inside 0..1, and honest at 0 and at 1."""
     square = Z_95**2 / n
     middle = (share + square / 2) / (1 + square)

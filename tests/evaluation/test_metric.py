@@ -1,11 +1,12 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivl.evaluation.metric import Metric, pooled, proportion, wilson
+from minivl.evaluation.metric import Metric, clustered, pooled, proportion, wilson
 
 
 def test_wilson_gives_published_values():
@@ -60,3 +61,32 @@ def test_a_metric_survives_json_and_cannot_be_changed():
 def test_pools_of_different_size_count_by_their_size():
     both = pooled([proportion(10, 10, 0.5), proportion(0, 30, 0.1)])
     assert both == proportion(10, 40, 0.2)
+
+
+def test_clusters_of_one_answer_give_the_plain_interval():
+    hits = [1, 0, 1, 1, 0, 1, 1, 1, 0, 1] * 20
+    one = clustered(hits, [1] * len(hits), 0.1)
+    plain = proportion(sum(hits), len(hits), 0.1)
+    assert one.value == plain.value and one.n == plain.n and one.chance == 0.1
+    assert one.low == pytest.approx(plain.low, abs=2e-4)
+    assert one.high == pytest.approx(plain.high, abs=2e-4)
+
+
+def test_answers_that_agree_within_a_picture_count_once():
+    pictures = [1, 0, 1, 1, 0, 1, 1, 1, 0, 1] * 20
+    together = clustered([8 * hit for hit in pictures], [8] * len(pictures), 0.1)
+    alone = proportion(sum(pictures), len(pictures), 0.1)
+    assert together.n == 8 * len(pictures)
+    assert together.low == pytest.approx(alone.low, abs=2e-4)
+
+
+def test_the_clustered_interval_is_that_of_a_bootstrap_over_pictures():
+    draw = np.random.default_rng(0)
+    asked = draw.integers(1, 20, size=400)
+    hits = draw.binomial(asked, draw.beta(2, 5, size=400))
+    rows = draw.integers(400, size=(4000, 400))
+    shares = hits[rows].sum(axis=1) / asked[rows].sum(axis=1)
+    low, high = np.quantile(shares, [0.025, 0.975])
+    metric = clustered(hits.tolist(), asked.tolist(), 0.0)
+    assert metric.low == pytest.approx(low, abs=0.004)
+    assert metric.high == pytest.approx(high, abs=0.004)
