@@ -142,6 +142,8 @@ class Evaluation:
         """Refuse numbers that measure nothing (UserError)."""
         for name in vars(self):
             require_field(self, name, getattr(self, name) >= 1, "1 or more")
+        # Two pictures and two sentences: each picture's wrong sentence is another one's.
+        require_field(self, "matched", self.matched >= 4, "4 or more")
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,14 @@ class FlavaRecipe:
     def check(self) -> None:
         """Refuse what does not fit together (UserError)."""
         require_field(self, "objectives", bool(self.objectives), "at least one objective")
+        if self.needs_codes:
+            self.mim_recipe.check()
+        if "pairs" in self.stream_shares:
+            fits = self.data.max_length <= self.texts.max_length
+            expected = (
+                f"at most what the text encoder reads, texts.max_length {self.texts.max_length}"
+            )
+            require_field(self.data, "max_length", fits, expected)
         if "dino" in self.pretraining and self.image_encoder is None:
             fits = self.dino.data.crops.global_size == self.data.image_size
             require_field(

@@ -1,0 +1,72 @@
+"""Commands that are killed with kill -9 at a named place, each in a process of its own.
+
+The processes are forked from one that has imported torch, so that each starts at once.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+
+FORKS = multiprocessing.get_context("forkserver")
+PRELOADED = ("minivl.cli", "minivl.training.engine", "torch._dynamo", "torch.utils.tensorboard",
+             "matplotlib.figure")  # fmt: skip
+
+
+def command(arguments, log, place=None):
+    """Exit code of `minivl ARGUMENTS`, or minus the signal that ended it.
+
+    `place`: (stage, when) where the process dies: before the step that follows step `when`, or
+    when it "begins" the stage, or "ends" it: the last checkpoint lies there, no evaluation does.
+    `log` gets what it prints.
+    """
+    FORKS.set_forkserver_preload(list(PRELOADED))
+    process = FORKS.Process(target=run, args=(list(map(str, arguments)), str(log), place))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def run(arguments, log, place):
+    """What the forked process does."""
+    with open(log, "a") as printed:
+        os.dup2(printed.fileno(), 1)
+        os.dup2(printed.fileno(), 2)
+    sys.stdout = open(1, "w", closefd=False)
+    sys.stderr = open(2, "w", closefd=False)
+    from minivl import cli
+
+    if place:
+        die_at(*place)
+    try:
+        code = cli.main(arguments)
+    except SystemExit as left:
+        code = left.code or 0
+    with contextlib.suppress(ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def die_at(stage, when):
+    """Put a kill -9 before one call of the engine's."""
+    from minivl.training import engine
+
+    name = {"begins": "begin", "ends": "evaluate"}.get(when, "train_step")
+    call = getattr(engine, name)
+
+    def dying(first, *rest):
+        own = first if name == "begin" else first.stage
+        if own.name == stage and reached(first, when):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(first, *rest)
+
+    setattr(engine, name, dying)
+
+
+def reached(session, when):
+    """Whether a session stands at a place of its stage."""
+    if when == "begins":
+        return True
+    return session.finished if when == "ends" else session.state.step == when
