@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from minivl.models.mlm import Mlm
 
 TEXTS, TOP, PICTURES = 256, 5, 6
+TITLES = {"glosses": "Definitions filled in", "captions": "Captions filled in"}
 
 
 def mlm_figures(model: "Mlm", source: TextSource, device: torch.device) -> dict[str, Picture]:
@@ -33,7 +34,8 @@ def mlm_figures(model: "Mlm", source: TextSource, device: torch.device) -> dict[
                 guess
                 for index in range(TEXTS)
                 if (guess := fill(model, source.text, texts.ids(EVALUATION_SEED, index), index))
-            ]
+            ],
+            title=TITLES[kind],
         )
         for kind, texts in kinds.items()
     }

@@ -25,8 +25,9 @@ BLANK = "_____"
 
 HOW_TO_READ = (
     "One word of each text is hidden; the model reads the rest, on both sides. Bars show how sure "
-    "it is of its five likeliest words; the hidden one is green. Mistakes are shown as often as "
-    "successes where there are enough of them: the headline says how frequent they are."
+    "it is of its five likeliest words; the hidden one is green, and has a tick if it comes first. "
+    "Mistakes are shown as often as successes where there are enough of them: the headline says "
+    "how frequent they are."
 )
 
 
@@ -47,10 +48,10 @@ class Guess:
 
 
 @styled
-def blanks(guesses: Sequence[Guess], shown: int = 8) -> Picture:
+def blanks(guesses: Sequence[Guess], shown: int = 8, title: str = "Sentences filled in") -> Picture:
     """Some texts, half of them filled in rightly where there are enough, with the likeliest words.
 
-    The headline counts all guesses.
+    The headline counts all guesses; `title` is the caption's.
     """
     right = np.array([guess.rank == 0 for guess in guesses], dtype=bool)
     chosen = [guesses[i] for i in pick_examples(right, shown)]
@@ -72,13 +73,23 @@ def blanks(guesses: Sequence[Guess], shown: int = 8) -> Picture:
         for guess in chosen
     )
     alt = f"{headline}; {detail}. Texts and their likeliest words (hidden one): {texts}."
-    figure.caption = Caption("Sentences filled in", alt, HOW_TO_READ)
+    figure.caption = Caption(title, alt, HOW_TO_READ)
     return figure
 
 
-def write_words(figure: Picture, guess: Guess, top: float) -> None:
-    """The likeliest words with bars; below them the hidden one, if it is not among them."""
-    x = EDGE + TEXT
+def write_words(
+    figure: Picture,
+    guess: Guess,
+    top: float,
+    left: float = EDGE + TEXT,
+    note_at: float = BAR + 0.62,
+) -> None:
+    """The likeliest words with bars; below them the hidden one, if it is not among them.
+
+    top, left: inches; note_at: of the line below, from the left. The hidden word is green; it has
+    a tick only where it comes first.
+    """
+    x = left
     for place_in_list, (word, probability) in enumerate(
         zip(guess.words, guess.shares, strict=True)
     ):
@@ -90,7 +101,7 @@ def write_words(figure: Picture, guess: Guess, top: float) -> None:
         bar.barh(0.5, probability, height=1, color=colour)
         percent = f"{100 * probability:.0f} %"
         write(figure, x + BAR + 0.5, y, percent, fontsize=9.5, color=MUTED, ha="right")
-        mark = " ✓" if hit else ""
+        mark = " ✓" if hit and guess.rank == 0 else ""
         weight = "bold" if hit else "normal"
         write(
             *(figure, x + BAR + 0.62, y, f"{word}{mark}"),
@@ -101,4 +112,4 @@ def write_words(figure: Picture, guess: Guess, top: float) -> None:
     if guess.rank >= len(guess.words):
         y = top + len(guess.words) * LINE
         note = f"✗ hidden: {guess.answer} (place {guess.rank + 1:,})"
-        write(figure, x + BAR + 0.62, y, note, fontsize=10, color=VERMILLION)
+        write(figure, x + note_at, y, note, fontsize=10, color=VERMILLION)

@@ -33,6 +33,19 @@ def rgb(colour):
     return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
 
 
+def test_a_hidden_word_that_does_not_come_first_has_no_tick():
+    figure = blanks([guess(2)], shown=1)
+    words = [text.get_text() for text in figure.texts]
+    assert "cat" in words and not any("✓" in word for word in words)
+    (own,) = [text for text in figure.texts if text.get_text() == "cat"]
+    assert own.get_color() == GREEN
+
+
+def test_figures_of_different_texts_have_titles_of_their_own():
+    assert blanks([guess(0)], title="Definitions").caption.title == "Definitions"
+    assert blanks([guess(0)]).caption.title == "Sentences filled in"
+
+
 def test_bars_are_as_long_as_the_model_is_sure():
     figure = blanks([guess(2)], shown=1)
     lengths = [axes.patches[1].get_width() for axes in figure.axes]
