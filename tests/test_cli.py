@@ -14,7 +14,9 @@ import yaml
 from minivl import cli
 from minivl.commands import fields, show, train
 from minivl.commands.parser import did_you_mean
+from minivl.commands.runs import load_model, open_run
 from minivl.errors import DataError, DivergedError, ResourceError, UserError
+from minivl.evaluation.flava import matching_scores
 from minivl.recipes.clip import ClipRecipe
 from minivl.recipes.flava import FlavaRecipe
 from minivl.training.run import Run
@@ -480,6 +482,78 @@ def test_showing_a_scene_and_a_file(run, capsys, tmp_path):
         assert picture.width > 300
     out = capsys.readouterr().out
     assert "picture   red.png\n" in out and "a dog on the left  <- yours" in out
+
+
+# A run of flava: only its joint stage, of few steps
+
+
+@pytest.fixture(scope="module")
+def flava_run(tmp_path_factory):
+    """The folder of a run without stages before, and what it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "flava"
+    argv = ["--objectives", "contrastive", "itm", "--pretraining", "--steps", "2"]
+    argv += ["--matched", "8", "--named", "8", "--mirrored-pairs", "4", "--pool-size", "8"]
+    code, out = call(*FLAVA, *argv, "--probed", "8", "--out", str(folder))
+    assert code == 0, out
+    return folder, out
+
+
+def test_flava_is_trained_drawn_and_reported(flava_run):
+    folder, out = flava_run
+    assert "true pair or" in out and f"next     minivl show {folder}" in out
+    for name in ("similarity", "pair_attention", "pair_matching"):
+        assert (folder / "figures" / f"{name}.png").is_file()
+    assert "Do they belong together?" in (folder / "report.html").read_text()
+
+
+def test_flava_is_measured_again_to_the_same_numbers(flava_run, capsys):
+    folder, _ = flava_run
+    before = json.loads((folder / "eval.json").read_text())
+    (folder / "eval.json").unlink()
+    assert cli.main(["eval", str(folder)]) == 0
+    assert json.loads((folder / "eval.json").read_text()) == before
+    assert "joint/step-2" in capsys.readouterr().out
+
+
+def test_flava_says_whether_a_pair_matches(flava_run, capsys, monkeypatch):
+    folder, _ = flava_run
+    sure = [0.875, 0.125]
+    monkeypatch.setattr(show, "verdicts", lambda *_: sure + [0.25] * (len(_[-1]) - 2))
+    assert cli.main(["show", str(folder), "twemoji:7", "a dog on the left"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "matching  picture and sentence belong together: 87.5% sure that they do" in lines
+    (own,) = [line for line in lines if line.endswith("a dog on the left  <- yours")]
+    assert own.split("%")[1].strip() == "87.5"
+    (turned,) = [line for line in lines if line.endswith("a dog on the right")]
+    assert turned.split("%")[1].strip() == "12.5"
+    assert (folder / "show" / "twemoji_7.png").is_file()
+
+
+def test_the_verdict_is_the_matching_heads(flava_run):
+    trained = open_run(flava_run[0])
+    source = show.source_of(trained)
+    model, _ = load_model(trained.stages[-1], trained.run, show.device())
+    image, caption = show.picture_of("twemoji:3", source)
+    sentences = [caption, "a dog on the left"]
+    told = show.verdicts(model, source, image, sentences)
+    for sentence, share in zip(sentences, told, strict=True):
+        score = matching_scores(TextsOf(source), model, show.device(), image[None], [sentence])
+        assert share == pytest.approx(score.sigmoid().item(), abs=1e-5)
+
+
+class TextsOf:
+    """What an evaluation asks of a TextSource."""
+
+    def __init__(self, scenes):
+        self.scenes, self.text, self.data = scenes, scenes.text, scenes.data
+
+
+def test_a_run_without_the_contrastive_objective_cannot_compare(flava_run, capsys, tmp_path):
+    folder = shutil.copytree(flava_run[0], tmp_path / "copy")
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config.replace("- contrastive\n", "", 1))
+    code, lines = failure(capsys, "show", str(folder), "scene:0")
+    assert code == 2 and "contrastive" in lines[0] and "--objectives" in lines[1]
 
 
 SHOW_MISTAKES = {

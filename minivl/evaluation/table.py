@@ -24,6 +24,11 @@ GROUPS: tuple[dict[str, str], ...] = (
         "retrieval/text_to_image_r5": "text -> image R@5",
         "order/left_right_pairs": "left/right told apart",
         "zeroshot/accuracy": "naming",
+        "knn/accuracy": "named by k-NN",
+        "knn/accuracy_untrained": "- untrained",
+        "knn/accuracy_raw_pixels": "- bare pixels",
+        "linear/accuracy": "named by a probe",
+        "linear/accuracy_untrained": "- untrained",
         "itm/random": "true pair or wrong?",
         "itm/mirrored": "- wrong: mirrored",
         "mmm_text/accuracy": "hidden word, with picture",
@@ -37,11 +42,6 @@ GROUPS: tuple[dict[str, str], ...] = (
         "codebook/perplexity": "codes, perplexity",
     },
     {
-        "knn/accuracy": "named by k-NN",
-        "knn/accuracy_untrained": "- untrained",
-        "knn/accuracy_raw_pixels": "- bare pixels",
-        "linear/accuracy": "named by a probe",
-        "linear/accuracy_untrained": "- untrained",
         "attention/mass_inside": "attention on it",
         "attention/mass_inside_untrained": "- untrained",
         "attention/pointing": "brightest on it",
@@ -81,7 +81,13 @@ LEFT_OUT = (
     *(f"attention/{name}{of}" for name in ("best_iou", "mass_60_iou") for of in ("", "_untrained")),
 )
 """In eval.json and in the report, not in the short table."""
-SECONDARY = ("retrieval/image_to_text_r5", "retrieval/text_to_image_r5")
+SECONDARY = (
+    "retrieval/image_to_text_r5",
+    "retrieval/text_to_image_r5",
+    "knn/accuracy_untrained",
+    "knn/accuracy_raw_pixels",
+    "linear/accuracy_untrained",
+)
 """Left out, too, where several stages share the table."""
 
 WIDTH, LABEL, CELL, ABREAST = 80, 17, 19, 3

@@ -149,7 +149,8 @@ def levels(
     known["itm"] = guessing_level(2)
     pairs = config.get("pairs")
     wrong = pairs.get("mismatched") if isinstance(pairs, Mapping) else None
-    if isinstance(wrong, float) and 0 < wrong < 1:
+    given = config.get("itm_negatives", "given") == "given"  # else half of the pairs are wrong
+    if given and isinstance(wrong, float) and 0 < wrong < 1:
         known["itm"] = constant_level(wrong)
     training = config.get("training")
     batch, parts = find(training, "batch_size"), find(training, "accumulate") or 1

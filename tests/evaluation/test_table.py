@@ -35,8 +35,8 @@ def test_stored_metrics_print_like_fresh_ones():
 
 
 def test_a_split_or_a_task_that_is_new_is_shown_too():
-    text = table({"openmoji/vqa/accuracy": proportion(3, 4, 0.5), "loss": {"value": 2.0}})
-    assert "openmoji" in text and "vqa/accuracy" in text and "75.0" in text
+    text = table({"openmoji/ocr/accuracy": proportion(3, 4, 0.5), "loss": {"value": 2.0}})
+    assert "openmoji" in text and "ocr/accuracy" in text and "75.0" in text
     assert "loss" not in text
 
 
@@ -77,7 +77,8 @@ def test_three_splits_fit_into_a_terminal():
 FIVE_STAGES = {
     "validation twemoji compositions": ("retrieval/image_to_text_r1", "retrieval/image_to_text_r5",
                                         "itm/mirrored", "mmm_text/accuracy"),
-    "validation twemoji": ("zeroshot/accuracy", "knn/accuracy", "linear/accuracy"),
+    "validation twemoji": ("zeroshot/accuracy", "knn/accuracy", "knn/accuracy_untrained",
+                           "attention/mass_inside", "attention/pointing"),
     "validation twemoji photographs": ("reconstruction/l1", "mim/accuracy", "mim/top5"),
     "glosses captions": ("mlm/accuracy", "mlm/top5"),
 }  # fmt: skip
@@ -91,18 +92,17 @@ def test_of_five_stages_the_last_comes_first_and_the_others_keep_one_row_each():
         for split in splits.split()
     }
     assert [label for label, _ in rows(metrics)] == [
-        "image -> text R@1", "naming", "- wrong: mirrored", "hidden word, with picture",
-        "mean colour error", "named by k-NN", "hidden patch", "hidden word",
+        "image -> text R@1", "naming", "named by k-NN", "- wrong: mirrored",
+        "hidden word, with picture", "mean colour error", "attention on it", "hidden patch",
+        "hidden word",
     ]  # fmt: skip
-    assert len(rows(metrics, full=True)) == 12
+    assert len(rows(metrics, full=True)) == 14
     text = table(metrics)
     assert max(map(len, text.splitlines())) <= 80 and "in the report" in text
     # Every number that is measured stands in a column; a dash says that there is none.
-    assert text.count("n 1024") == 3 * 3 + 2 + 2 * 3 + 2 + 2
-    assert [line.split().count("-") for line in text.splitlines() if line.startswith("nam")] == [
-        1,
-        1,
-    ]
+    assert text.count("n 1024") == 3 * 3 + 2 * 2 + 3 + 2 + 3 + 2
+    named = [line.split() for line in text.splitlines() if line.startswith("nam")]
+    assert [words.count("-") for words in named] == [1, 1]
     heads = [line.split()[0] for line in text.splitlines() if line.startswith(" " * 19 + "v")]
     assert heads == ["validation", "validation"]
     word = next(line for line in text.splitlines() if line.startswith("hidden word  "))

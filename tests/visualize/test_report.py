@@ -264,12 +264,14 @@ def test_chance_of_other_losses_is_that_of_a_guess():
     assert found["mlm"][0] == pytest.approx(math.log(3400)) and "ln 256" in found["mim"][1]
     # Who always says that a pair is right is wrong for a quarter of them.
     assert found["itm"][0] == pytest.approx(-0.25 * math.log(0.25) - 0.75 * math.log(0.75))
-    assert levels({})["itm"][0] == pytest.approx(math.log(2))
+    for half in ({}, {"pairs": {"mismatched": 0.25}, "itm_negatives": "neighbours"}):
+        assert levels(half)["itm"][0] == pytest.approx(math.log(2))
 
 
 FIVE = ("dvae", "dino", "mim", "mlm", "joint")
 HOMES = {
-    "validation/reconstruction/psnr": "dvae", "validation/knn/accuracy_untrained": "dino",
+    "validation/reconstruction/psnr": "dvae", "validation/attention/pointing": "dino",
+    "validation/knn/accuracy_untrained": "joint", "validation/linear/accuracy": "joint",
     "glosses/mlm/accuracy": "mlm", "validation/mim/top5": "mim",
     "validation/itm/mirrored": "joint", "twemoji/mmm_text/without_picture": "joint",
 }  # fmt: skip
@@ -332,6 +334,8 @@ def test_every_number_stands_with_the_stage_that_made_it():
     assert {key: stages.home(key, FIVE) for key in HOMES} == HOMES
     assert stages.home("validation/retrieval/image_to_text_r1", ["clip"]) == "clip"
     assert stages.home("validation/mim/accuracy", ["dvae", "joint"]) == "joint"
+    # A run that stopped early has only DINO's own probes.
+    assert stages.home("validation/knn/accuracy", ["dvae", "dino", "mim"]) == "dino"
     assert stages.home("loss", []) == ""
 
 
