@@ -30,10 +30,12 @@ class MaskData:
     """Hide the same number in every picture; BEiT's code falls short in a third of them."""
     photo_share: float = 0.25
     """Share of the pictures that are photographs without drawings."""
+    thing_share: float = 0.0
+    """Share of the pictures where one drawing is hidden whole: only a sentence can tell it."""
 
     def check(self) -> None:
         """Refuse numbers that no mask can be drawn from (UserError)."""
-        for name in ("share", "photo_share"):
+        for name in ("share", "photo_share", "thing_share"):
             require_field(self, name, 0 <= getattr(self, name) <= 1, "a share from 0 to 1")
         require_field(self, "min_block", self.min_block >= 1, "1 or more")
         low, high = self.aspect
@@ -52,6 +54,7 @@ class HoledPictures:
         self.source = source
         self.world = source.world(split)
         self.grid, self.masks, self.seed = grid, masks, seed
+        self.size = source.data.image_size
         self.count = round(masks.share * grid[0] * grid[1])
 
     def __len__(self) -> int:
@@ -70,10 +73,15 @@ class HoledPictures:
         from minivl.objectives.masking import blockwise_mask
 
         number = np.random.SeedSequence((self.seed, index, 2)).generate_state(1)[0]
+        generator = torch.Generator().manual_seed(int(number))
+        draw = np.random.default_rng((self.seed, index, 4))
+        if draw.random() < self.masks.thing_share and (things := self.scene(index).things):
+            cells = box_cells(things[draw.integers(len(things))].box, self.grid, self.size)
+            return hide(cells, self.count, generator)
         return blockwise_mask(
             *self.grid,
             self.count,
-            torch.Generator().manual_seed(int(number)),
+            generator,
             self.masks.min_block,
             self.masks.aspect,
             self.masks.exact,
@@ -92,3 +100,27 @@ class HoledPictures:
             "image": to_tensor(np.stack([example["image"] for example in examples])),
             "patches_masked": torch.stack([example["patches_masked"] for example in examples]),
         }
+
+
+def box_cells(box: tuple[int, int, int, int], grid: tuple[int, int], size: int) -> "torch.Tensor":
+    """Which cells of a grid a box touches: (gh, gw) bool. box: x, y, width, height in pixels."""
+    import torch
+
+    x, y, width, height = box
+    rows, columns = (torch.arange(cells) * size // cells for cells in grid)
+    high, wide = size // grid[0], size // grid[1]
+    inside_rows = (rows < y + height) & (rows + high > y)
+    inside_columns = (columns < x + width) & (columns + wide > x)
+    return inside_rows[:, None] & inside_columns[None, :]
+
+
+def hide(cells: "torch.Tensor", count: int, generator: "torch.Generator") -> "torch.Tensor":
+    """Exactly `count` hidden cells: those given, or as many of them; the rest drawn one by one."""
+    import torch
+
+    from minivl.objectives.masking import fill_up
+
+    given = int(cells.sum())
+    if given <= count:
+        return fill_up(cells, count - given, generator)
+    return fill_up(~cells, count, generator) & cells

@@ -155,6 +155,7 @@ class Flava(nn.Module):
         image_pool: Literal["cls", "mean"] = "cls",
         text_pool: Literal["cls", "mean"] = "cls",
         itm_negatives: Literal["given", "neighbours"] = "given",
+        fused_share: float = 1.0,
         mask_pads: bool = True,
         without_pairs: Literal["nothing", "all"] = "nothing",
         poolers: bool = False,
@@ -169,6 +170,8 @@ class Flava(nn.Module):
         `itm_negatives`: wrong pairs are those that the batch brings (`itm_labels` 0), or each pair
         is also judged with its neighbour's sentence: as many wrong as right, and none lost to the
         other losses.
+        `fused_share`: which share of a batch of pairs goes through the multimodal encoder, too;
+        where fusion is the dearer part, pairs for the contrastive loss alone are cheap.
         `mask_pads`: whether padding is hidden from the multimodal encoder.
         `without_pairs`: what is scored in a batch of wrong pairs only. The reference codes score
         all of it, which teaches that what does not belong together does.
@@ -180,7 +183,7 @@ class Flava(nn.Module):
             raise ValueError(f"objectives {tuple(objectives)}: choose among {OBJECTIVES}")
         codes = self._codes(tokenizer, vocab_size)
         self.image_pool, self.text_pool = image_pool, text_pool
-        self.itm_negatives = itm_negatives
+        self.itm_negatives, self.fused_share = itm_negatives, fused_share
         self.mask_pads, self.without_pairs = mask_pads, without_pairs
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
@@ -364,53 +367,58 @@ class Flava(nn.Module):
         The whole and the holed pictures go through the image encoder as one batch, and so do the
         texts: two calls where the passes are four.
         """
-        versions = self.versions(batch)
-        image, text = self.pair_states(batch, versions)
-        is_pair, losses = self.is_pair(batch), {}
-        if "whole" in versions:
+        wanted: dict[str, dict[str, Tensor]] = {}
+        if "contrastive" in self.objectives:
+            wanted["whole"] = batch
+        if self.objectives & FUSED:
+            wanted["holed"] = first_rows(batch, self.fused_share)
+        image, text = self.pair_states(wanted)
+        losses = {}
+        if "whole" in wanted:
             seen = batch.get("attention_mask")
-            losses["contrastive"] = self.contrast(image["whole"], text["whole"], seen, is_pair)
-        if "holed" in versions:
-            seen = batch.get("attention_mask")
-            fused = self.fuse(image["holed"], text["holed"], seen)
-            words = batch["mlm_input_ids"].shape[1]
-            if "itm" in self.objectives and self.itm_negatives == "neighbours":
-                losses["itm"] = self.match_neighbours(image["holed"], text["holed"], fused, batch)
-            elif "itm" in self.objectives and "itm_labels" in batch:
-                losses["itm"] = self.match(fused, batch["itm_labels"])
-            for name, states in (
-                ("mmm_image", fused[:, 2:-words]),
-                ("mmm_text", fused[:, -words:]),
-            ):
-                if name in self.objectives:
-                    head = getattr(self, f"{name}_head")
-                    losses[name] = self.named(head, states, batch, name, is_pair)
+            losses["contrastive"] = self.contrast(image["whole"], text["whole"], seen, batch)
+        if "holed" in wanted:
+            losses |= self.fused_losses(image["holed"], text["holed"], wanted["holed"])
         return losses
 
-    def versions(self, batch: dict[str, Tensor]) -> list[str]:
-        """Which encodings of a pair some loss reads: whole, holed, or both."""
-        wanted = {"whole": "contrastive" in self.objectives, "holed": self.objectives & FUSED}
-        return [name for name, read in wanted.items() if read]
-
     def pair_states(
-        self, batch: dict[str, Tensor], versions: Sequence[str]
+        self, wanted: dict[str, dict[str, Tensor]]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """States of pictures and texts before the last norms, by version: one call an encoder."""
-        seen = batch.get("attention_mask")
-        hidden = {"whole": None, "holed": batch.get("patches_masked")}
-        ids = {"whole": batch.get("input_ids"), "holed": batch.get("mlm_input_ids")}
-        image, holes = batch["image"], [hidden[version] for version in versions]
-        if len(versions) > 1:
-            holes = [torch.zeros_like(holes[1]), holes[1]]
-            image = torch.cat([image, image])
-            seen = None if seen is None else torch.cat([seen, seen])
-        holes = torch.cat(holes) if holes[0] is not None else None
-        words = self.text_encoder.states(torch.cat([ids[version] for version in versions]), seen)
-        patches = self.image_states(image, holes)
-        return tuple(
-            dict(zip(versions, states.chunk(len(versions)), strict=True))
-            for states in (patches, words)
-        )
+        """States of pictures and texts before the last norms, by version: one call an encoder.
+
+        wanted: "whole", "holed" or both -> the batch to encode so.
+        """
+        sizes = [len(batch["image"]) for batch in wanted.values()]
+        image = torch.cat([batch["image"] for batch in wanted.values()])
+        ids = {"whole": "input_ids", "holed": "mlm_input_ids"}
+        words = torch.cat([batch[ids[version]] for version, batch in wanted.items()])
+        seen, holes = None, None
+        if all("attention_mask" in batch for batch in wanted.values()):
+            seen = torch.cat([batch["attention_mask"] for batch in wanted.values()])
+        if "holed" in wanted:
+            hidden = {version: batch["patches_masked"] for version, batch in wanted.items()}
+            hidden |= {"whole": torch.zeros_like(hidden["whole"])} if "whole" in wanted else {}
+            holes = torch.cat(list(hidden.values()))
+        both = self.image_states(image, holes), self.text_encoder.states(words, seen)
+        return tuple(dict(zip(wanted, states.split(sizes), strict=True)) for states in both)
+
+    def fused_losses(
+        self, image_states: Tensor, text_states: Tensor, batch: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """What reads the multimodal encoder: matching, and naming what is hidden on both sides."""
+        fused = self.fuse(image_states, text_states, batch.get("attention_mask"))
+        words, losses = text_states.shape[1], {}
+        if "itm" in self.objectives and self.itm_negatives == "neighbours":
+            losses["itm"] = self.match_neighbours(image_states, text_states, fused, batch)
+        elif "itm" in self.objectives and "itm_labels" in batch:
+            losses["itm"] = self.match(fused, batch["itm_labels"])
+        is_pair = self.is_pair(batch)
+        found = {"mmm_image": fused[:, 2:-words], "mmm_text": fused[:, -words:]}
+        for name, states in found.items():
+            if name in self.objectives:
+                head = getattr(self, f"{name}_head")
+                losses[name] = self.named(head, states, batch, name, is_pair)
+        return losses
 
     def is_pair(self, batch: dict[str, Tensor]) -> Tensor:
         """Which rows of a batch of pairs belong together: (b,) bool; all, where nothing is said."""
@@ -429,9 +437,10 @@ class Flava(nn.Module):
         image_states: Tensor,
         text_states: Tensor,
         attention_mask: Tensor | None,
-        is_pair: Tensor,
+        batch: dict[str, Tensor],
     ) -> Tensor:
         """The global contrastive loss of true pairs; wrong pairs are what others must not find."""
+        is_pair = self.is_pair(batch)
         image = wide(self.image_proj(self.pool(self.image_encoder.norm(image_states))))
         words = self.text_encoder.norm(text_states)
         text = wide(self.text_proj(self.pool_text(words, attention_mask)))
@@ -513,6 +522,14 @@ class Flava(nn.Module):
     def after_step(self) -> None:
         """Clamp the temperature; the engine calls this after each optimiser step."""
         contrastive.clamp_logit_scale(self.logit_scale)
+
+
+def first_rows(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """The first rows of every tensor of a batch, an even number: neighbours stay together."""
+    if share == 1.0:
+        return batch
+    count = max(2, 2 * round(share * len(batch["image"]) / 2))
+    return {name: value[:count] for name, value in batch.items()}
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

@@ -177,6 +177,8 @@ class FlavaRecipe:
     itm_negatives: Literal["given", "neighbours"] = "given"
     """Wrong pairs to tell apart: those of the data (--pairs.mismatched), or each picture is also
     judged with its neighbour's sentence, in one batch out of two that of its mirrored twin."""
+    fused_share: float = 1.0
+    """Share of the pairs that go through the multimodal encoder; all of them contrast."""
     mask_pads: bool = True
     """Hide padding from the multimodal encoder; the published weights were trained without."""
     without_pairs: Literal["nothing", "all"] = "nothing"
@@ -202,6 +204,7 @@ class FlavaRecipe:
     def check(self) -> None:
         """Refuse what does not fit together (UserError)."""
         require_field(self, "objectives", bool(self.objectives), "at least one objective")
+        require_field(self, "fused_share", 0 < self.fused_share <= 1, "a share above 0, at most 1")
         if self.needs_codes:
             self.mim_recipe.check()
         if "pairs" in self.stream_shares:
@@ -359,6 +362,7 @@ class FlavaRecipe:
             image_pool=self.image_pool,
             text_pool=self.text_pool,
             itm_negatives=self.itm_negatives,
+            fused_share=self.fused_share,
             mask_pads=self.mask_pads,
             without_pairs=self.without_pairs,
             poolers=self.poolers,
