@@ -219,6 +219,13 @@ def test_readme_names_commands_and_targets_that_exist():
     assert all(re.search(rf"^{target}:", makefile, flags=re.M) for target in targets)
 
 
+def test_make_train_trains_what_the_readme_says():
+    makefile, readme = ((ROOT / name).read_text() for name in ("Makefile", "README.md"))
+    (trained,) = re.findall(r"^train:.*\n\t.*minivl train (\w+ --size \w+)", makefile, flags=re.M)
+    assert trained == "flava --size tiny"
+    assert f"trains {trained}" in readme and f"train {trained}" in makefile.split("help:")[1]
+
+
 def test_pictures_and_files_that_the_readme_links_exist():
     readme = (ROOT / "README.md").read_text()
     links = re.findall(r"\]\(([^)#]+)\)", readme)

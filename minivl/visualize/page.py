@@ -19,7 +19,7 @@ h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0 .3rem }
 h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; padding-top: .6rem;
   border-top: 1px solid var(--line) }
 h3 { font-size: 1.12rem; margin: 1.8rem 0 .2rem }
-h4 { font-size: 1.05rem; margin: 0 0 .4rem }
+figure h3, figure h4 { font-size: 1.05rem; margin: 0 0 .4rem }
 p { margin: .4rem 0 } .muted, figcaption { color: var(--muted) }
 .state { font-weight: 600 } .good { color: var(--good) } .bad { color: var(--bad) }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem;
@@ -126,13 +126,13 @@ def pairs(rows: Sequence[tuple[str, object]]) -> str:
     ) + "</dl>"  # fmt: skip
 
 
-def figure(source: str, caption: tuple[str, str, str], width: int) -> str:
-    """A picture with (title or "", alternative text, how to read it).
+def figure(source: str, caption: tuple[str, str, str], width: int, level: int = 3) -> str:
+    """A picture with (title or "", alternative text, how to read it), headed at a level.
 
     One wider than 700 pixels keeps its size on a phone, and is scrolled there.
     """
     title, alt, text = map(escape, caption)
-    heading = f"<h4>{title}</h4>" if title else ""
+    heading = f"<h{level}>{title}</h{level}>" if title else ""
     size = ' class="large"' if width > 700 else ""
     # Drawn at about 150 pixels an inch, shown at 96: sharp on dense screens.
     shown = f' width="{round(width * 0.64)}"' if width > 700 else ""

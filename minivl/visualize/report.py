@@ -123,18 +123,24 @@ def curves_html(run: Contents) -> str:
         heading = stage_heading(stage, run)
         picture = loss_curves(lines, levels=known)
         # The heading, or else the section, names it.
-        parts.append(heading + drawn(picture, ""))
+        parts.append(heading + drawn(picture, "", run))
         told = [line for line in lines if "mutual_information" in line]
         if isinstance(outputs, int) and told:
             picture = collapse_curves({"this run": told}, outputs)
-            parts.append(drawn(picture, picture.caption.title))
+            parts.append(drawn(picture, picture.caption.title, run))
     return "\n".join(parts)
 
 
-def drawn(picture: Picture, title: str) -> str:
+def drawn(picture: Picture, title: str, run: Contents) -> str:
     """A figure drawn for the report."""
     words = picture.caption
-    return page.figure(data_uri(png_bytes(picture)), (title, words.alt, words.text), 1000)
+    shown = data_uri(png_bytes(picture))
+    return page.figure(shown, (title, words.alt, words.text), 1000, figure_level(run))
+
+
+def figure_level(run: Contents) -> int:
+    """Of a figure's heading: below that of its stage, if there are several."""
+    return 4 if len(run.stages) > 1 else 3
 
 
 def levels(
@@ -175,7 +181,9 @@ def figures_html(run: Contents) -> str:
         words = caption_of(path, words, captions.get(path.stem))
         width = int.from_bytes(picture[16:20], "big")  # PNG: the header begins with the width
         groups.setdefault(stage, []).append(
-            page.figure(data_uri(picture), (words.title, words.alt, words.text), width)
+            page.figure(
+                data_uri(picture), (words.title, words.alt, words.text), width, figure_level(run)
+            )
         )
     return "\n".join(
         "\n".join([stage_heading(stage, run), *figures])

@@ -330,6 +330,14 @@ def test_stages_stand_in_their_order_under_headings_that_explain_them(five_stage
     assert "definitions never read" in page.text
 
 
+@pytest.mark.parametrize("kind", ["run", "five_stages"])
+def test_no_level_of_headings_is_left_out(kind, request):
+    page, _ = read(request.getfixturevalue(kind))
+    levels_ = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
+    assert levels_[0] == 1
+    assert all(after - before <= 1 for before, after in zip(levels_, levels_[1:], strict=False))
+
+
 def test_every_number_stands_with_the_stage_that_made_it():
     assert {key: stages.home(key, FIVE) for key in HOMES} == HOMES
     assert stages.home("validation/retrieval/image_to_text_r1", ["clip"]) == "clip"
