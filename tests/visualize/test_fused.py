@@ -1,6 +1,8 @@
 import base64
 import json
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -111,3 +113,62 @@ def test_nothing_to_look_at(found):
     other = Look(np.zeros((6, 6, 3), dtype=np.uint8), *list(vars(found[0]).values())[1:])
     with pytest.raises(UserError, match="nothing to look at"):
         fused_viewer([found[0], other])
+
+
+NODE = shutil.which("node")
+STUB = """
+const listeners = [];
+const element = tag => ({
+  tag, style: {}, children: [], attributes: {}, value: '-1', textContent: '',
+  append(...more) { this.children.push(...more); },
+  add(option) { this.children.push(option); },
+  replaceChildren(...all) { this.children = all; },
+  setAttribute(name, value) { this.attributes[name] = value; },
+  addEventListener(kind, act) { this['on' + kind] = act; },
+  getContext: () => new Proxy({}, {get: (_, name) => () => {}, set: () => true}),
+  querySelector(name) { return this.parts[name] ||= element(name); }, parts: {},
+});
+globalThis.document = {createElement: element};
+globalThis.window = {devicePixelRatio: 1};
+globalThis.Option = function (text, value) { this.textContent = text; this.value = value; };
+globalThis.Image = function () {};
+"""
+
+
+@pytest.mark.skipif(NODE is None, reason="no node to run the script with")
+def test_the_script_shares_out_what_the_model_did(found):
+    """The whole script on a page of stubs: a pair, a head and a word are chosen in turn."""
+    html = fused_viewer(found).html
+    data = re.search(r"^const data = .*;$", html, re.MULTILINE)[0]
+    script = re.search(r"const start = \(root, data\) => \{(.*)\};\nfor", html, re.DOTALL)[1]
+    program = f"""{STUB}{data}
+const root = element('div'), told = [];
+const say = () => told.push([part('shares').textContent, part('words').children.length]);
+{script}
+draw(); say();
+thumbs[1].onclick(); say();
+part('words').children[3].onclick(); say();
+select.value = '1'; select.onchange(); say();
+console.log(JSON.stringify(told));"""
+    ran = subprocess.run([NODE, "-e", program], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+
+    def expected(look, asks, heads):
+        parts = (look.patches[heads, asks].sum(), look.texts[heads, asks].sum(),
+                 look.classes[heads, asks].sum())  # fmt: skip
+        return [100 * float(one) / len(heads) for one in parts]
+
+    asked = ((0, 0, [0, 1]), (1, 0, [0, 1]), (1, 3, [0, 1]), (1, 3, [1]))
+    for (words, count), (pair, asks, heads) in zip(told, asked, strict=True):
+        look = found[pair]
+        assert count == 1 + len(look.words)
+        assert words.startswith([ASKING, *look.words][asks])
+        numbers = [int(n) for n in re.findall(r"(\d+) %", words)]
+        assert numbers == pytest.approx(expected(look, asks, heads), abs=0.51)
+
+
+def test_nothing_is_asked_of_the_network_and_builds_agree(found):
+    html = fused_viewer(found).html
+    assert html == fused_viewer(found).html
+    assert not re.search(r"https?:|src=\"(?!data:)|@import|fetch\(|import\(", html)

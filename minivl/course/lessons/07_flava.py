@@ -138,8 +138,8 @@ read = [" ".join(text.vocab[j] for j in pairs["mlm_input_ids"][i] if j != text.p
 contact_sheet(hidden, read)
 
 # %% [markdown]
-# But look: some sentences belong to other pictures. They are there for *matching*: does this
-# sentence belong? There, a wrong pair is a good question. What would MMM learn from it?
+# But look: the last two sentences belong to other pictures. They are there for *matching*, where a
+# wrong pair is a good question. What would MMM learn from it?
 #
 # That the sentence does not help. So a place $i$ of pair $b$ counts if it is hidden **and** the pair
 # is true, $y_b=1$. With $N$ such places in the batch, and $\tilde x_b,\tilde w_b$ what is left:
