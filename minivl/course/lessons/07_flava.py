@@ -231,18 +231,17 @@ from minivl.course.train import fit
 
 def train(model, streams, steps, lr=3e-3):
     """The losses of each step, by name; streams take turns as often as their weights say."""
-    lines = []
-    note = model.register_forward_hook(
-        lambda _, __, losses: lines.append(
-            {name: float(one.detach()) for name, one in losses.items()}
-        )
-    )
+
+    def note(_, __, losses):
+        lines.append({name: float(one.detach()) for name, one in losses.items()})
+
+    lines, hook = [], model.register_forward_hook(note)
     with plugged(joint_loss, mmm_loss, draw_stream):
         table = Mixture(streams, 0, steps)
         turn = ((one, positions(k, one.batch_size)) for one, k in map(table.at, range(steps)))
         batches = (fetch(*where, 0).batch for where in turn)
         fit(model, batches, steps, lr=lr, optimizer="muon", warmup=steps // 8)
-    note.remove()
+    hook.remove()
     return lines
 
 
@@ -308,6 +307,8 @@ loss_panels(runs, classes)
 # %%
 noise = joint_model(replace(recipe, pretraining=()))  # as a flag: --pretraining
 runs["from noise"] = train(noise, streams, STEPS)
+first = [next(line["mlm"] for line in lines if "mlm" in line) for lines in runs.values()]
+assert TEST or first[0] < first[1] - 1
 loss_panels(runs, classes)
 
 # %%
@@ -351,8 +352,9 @@ try:
     longer, which = (model, "the model above") if TEST else trained("flava")
 except UserError:
     longer, which = model, "the model above"
-if longer.text_encoder.word_embed.num_embeddings != len(text):
-    longer, which = model, "the model above: your run reads other words"
+words = longer.text_encoder.word_embed.num_embeddings
+if words != len(text) or longer.objectives != model.objectives:
+    longer, which = model, "the model above: your run has other words or other objectives"
 longer = longer.to(device).eval()
 print(which)
 
