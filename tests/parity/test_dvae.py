@@ -9,19 +9,10 @@ from minivl.models.dvae import DVAE
 from minivl.nn.dvae import Decoder, Encoder, visual_tokens
 
 VOCAB, WIDTH = 11, 8
-NAMES = {
-    r"^(input|output)\.": r"blocks.\1.",
-    r"^blocks\.output\.": "blocks.output.conv.",
-    # They count from one.
-    **{rf"^groups\.{g}\.{b}\.": f"blocks.group_{g + 1}.group.block_{b + 1}."
-       for g in range(4) for b in range(3)},
-    r"\.skip\.": ".id_path.",
-    **{rf"\.convs\.{c}\.": f".res_path.path.conv_{c + 1}." for c in range(4)},
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3], ids=lambda blocks: f"{blocks} blocks a group")
-def models(request, twins):
+def models(request, twins, codebook_names):
     from transformers.models.flava.configuration_flava import FlavaImageCodebookConfig
     from transformers.models.flava.modeling_flava import FlavaImageCodebook
 
@@ -44,7 +35,7 @@ def models(request, twins):
         # No code is everybody's favourite.
         ours.output.bias.sub_(ours(torch.rand(8, 3, 16, 16).double()).mean(dim=(0, 2, 3)))
     theirs = FlavaImageCodebook(config)
-    return ours, theirs, twins(ours, theirs, NAMES)
+    return ours, theirs, twins(ours, theirs, codebook_names)
 
 
 @given(seed=st.integers(0, 10**6), b=st.integers(1, 2), gh=st.integers(1, 3), gw=st.integers(1, 3))
