@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import tempfile
@@ -19,16 +20,23 @@ if TYPE_CHECKING:
     from minivl.training.session import Session
 
 DESCRIPTION = """\
-Measures one training step of a recipe: samples and tokens a second, number formats, the share of
-time that it waits for data, memory, and operations as a share of a measured matrix product (MFU).
-Variants take turns within one run: their ratios hold even where another program disturbs.
+Measures one training step of a recipe's last stage: samples and tokens a second, number formats,
+the share of time that it waits for data, memory, and operations as a share of a measured matrix
+product (MFU). Streams that take turns count by their shares. Variants take turns within one run:
+their ratios hold even where another program disturbs. FLAVA's step is also measured beside that of
+transformers.
 """
 
 EXAMPLES = """\
 examples
   minivl bench                               about a minute on two CPU cores
   minivl bench clip --size base --batch-size 256 --json bench.json
+  minivl bench flava                         ten minutes, with transformers' model in turns
+  minivl bench flava --alone --steps 3
 """
+
+RIVALS = {"flava": "minivl.commands.bench_flava"}
+"""Recipe -> module that compares its step with another implementation's."""
 
 
 def main(arguments: list[str]) -> int:
@@ -40,6 +48,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=6, help="steps a turn (6)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each variant (3)")
     parser.add_argument("--json", type=Path, help="write the numbers into this file")
+    parser.add_argument("--alone", action="store_true", help="leave out other implementations")
     chosen = parser.parse_args(arguments)
     if chosen.steps < 2 or chosen.rounds < 1:
         raise UserError("too few steps to measure", "give --steps 2 or more, --rounds 1 or more")
@@ -60,8 +69,9 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     recipe = recipe_class(chosen.recipe).at_size(chosen.size)
     if chosen.batch_size:
         recipe = replace(recipe, training=replace(recipe.training, batch_size=chosen.batch_size))
-    stage = recipe.stages(0)[0]
     check_fields(recipe)
+    # What the recipe is named after; its weights are fresh, whatever stage came before.
+    stage = replace(recipe.stages(0)[-1], start_from=None)
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         with contextlib.redirect_stdout(nowhere):
             session = begin(stage, Run(folder, settings(chosen.recipe, recipe, 0)), None)
@@ -70,7 +80,12 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
             variants = measure.variants_of(stage.training, session.device)
             streams = stage.build_streams()
             measure.run_in_turns(session, streams, variants, chosen.steps, chosen.rounds)
-            return summarise(session, streams, variants, chosen)
+            result = summarise(session, streams, variants, chosen)
+    if chosen.recipe in RIVALS and not chosen.alone:
+        # Not within the engine's settings: determinism is ours to want.
+        rivals = importlib.import_module(RIVALS[chosen.recipe])
+        result["beside"] = rivals.compare(recipe, session.device, chosen.steps, chosen.rounds)
+    return result
 
 
 def summarise(
@@ -81,22 +96,28 @@ def summarise(
 
     memory = measure.memory_peak(session.device)  # before counting takes some of its own
     training, model = session.stage.training, session.model
-    stream = streams[0]
-    samples = min(stream.batch_size, 32)
-    batch = stream.examples.collate([stream.examples[index] for index in range(samples)])
-    work = estimate.work_of(check_model(session.stage), batch)
+    works = {stream.name: work_of(session.stage, stream) for stream in streams}
+    shares = {stream.name: stream.weight for stream in streams}
     parameters = sum(p.numel() for p in model.parameters())
     peaks = {name: measure.matmul_peak(session.device, name) for name in ("float32", "bfloat16")}
-    batch_size = stream.batch_size
-    rows = [describe(variant, work, batch_size, peaks) for variant in variants]
+    batch_size = streams[0].batch_size
+    work = mean_work(works, shares)
+    rows = [describe(variant, work, batch_size, peaks, shares) for variant in variants]
+    if len(streams) > 1:
+        # The same steps again, of the first variant, stream by stream.
+        for name in shares:
+            one = describe(variants[0], works[name], batch_size, peaks, {name: 1.0})
+            rows.append(one | {"name": f"{variants[0].name}, {name} only"})
     for row in rows:
         row["speed_up"] = rows[0]["step_seconds"] / row["step_seconds"]
-    planned = estimate.memory_bytes(parameters, work, batch_size // training.accumulate)
+    most = max(works.values(), key=lambda one: one.activation_bytes)
+    planned = estimate.memory_bytes(parameters, most, batch_size // training.accumulate)
     return {
         "recipe": chosen.recipe,
         "size": chosen.size,
         "machine": measure.machine(session.device),
         "batch_size": batch_size,
+        "shares": shares,
         "parameters": parameters,
         "tokens_per_sample": work.tokens,
         "flops_per_sample": work.flops,
@@ -107,18 +128,43 @@ def summarise(
     }
 
 
-def describe(variant: "Variant", work: Any, batch_size: int, peaks: dict) -> dict[str, Any]:
-    """The numbers of one variant."""
-    rate = batch_size / variant.step_seconds
+def work_of(stage: Any, stream: Any) -> Any:
+    """What a sample of a stream costs."""
+    from minivl.commands import estimate
+
+    samples = min(stream.batch_size, 32)
+    batch = stream.examples.collate([stream.examples[index] for index in range(samples)])
+    return estimate.work_of(check_model(stage), batch)
+
+
+def mean_work(works: dict[str, Any], shares: dict[str, float]) -> Any:
+    """What a sample costs in the mean, streams by their shares."""
+    from minivl.commands.estimate import Work
+    from minivl.commands.measure import mixed
+
+    return Work(
+        **{
+            name: mixed({stream: getattr(work, name) for stream, work in works.items()}, shares)
+            for name in Work.__dataclass_fields__
+        }
+    )
+
+
+def describe(
+    variant: "Variant", work: Any, batch_size: int, peaks: dict, shares: dict[str, float]
+) -> dict[str, Any]:
+    """The numbers of one variant on streams that take turns by their shares."""
+    seconds = variant.step_seconds(shares)
+    rate = batch_size / seconds
     return {
         "name": variant.name,
         "precision": variant.precision,
-        "step_seconds": variant.step_seconds,
+        "step_seconds": seconds,
         "samples_per_second": rate,
         "tokens_per_second": rate * work.tokens,
         "flops_per_second": rate * work.flops,
         "mfu": rate * work.flops / peaks[variant.precision],
-        "data_wait_share": sum(variant.waited) / sum(variant.seconds),
+        "data_wait_share": variant.waiting(shares),
     }
 
 
@@ -131,8 +177,12 @@ def print_result(result: dict[str, Any]) -> None:
     print(
         f"{result['batch_size']} samples a step, {human(result['parameters'])} parameters, "
         f"{result['tokens_per_sample']:.0f} tokens and {human(result['flops_per_sample'], 'FLOP')} "
-        "a sample\n"
+        "a sample"
     )
+    if len(result["shares"]) > 1:
+        shares = ", ".join(f"{name} {share:g}" for name, share in result["shares"].items())
+        print(f"streams by their shares: {shares}")
+    print()
     rows = [("step", "ms", "samples/s", "tokens/s", "speed-up", "waiting", "FLOP/s", "MFU")]
     for row in result["variants"]:
         rows.append(
@@ -157,3 +207,5 @@ def print_result(result: dict[str, Any]) -> None:
         f"memory {human(result['memory_bytes'], 'B')} at the peak "
         f"(--dry-run estimates {human(result['memory_bytes_estimated'], 'B')})"
     )
+    if "beside" in result:
+        importlib.import_module(RIVALS[result["recipe"]]).print_comparison(result["beside"])

@@ -6,12 +6,13 @@ where the absolute numbers do not.
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 
 import torch
 
+from minivl.data.stream import Stream
 from minivl.training.device import autocast, computes_bfloat16
 from minivl.training.engine import train_step
 from minivl.training.loader import Loader, StepData
@@ -30,13 +31,24 @@ class Variant:
     prefetch: int | None
     """Batches loaded ahead; None: the same batch lies ready."""
     accumulate: int = 1
-    seconds: list[float] = field(default_factory=list)
-    waited: list[float] = field(default_factory=list)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    """Stream -> how long its steps took."""
+    waited: dict[str, list[float]] = field(default_factory=dict)
 
-    @property
-    def step_seconds(self) -> float:
-        """The median step, waiting included."""
-        return median(self.seconds)
+    def step_seconds(self, shares: Mapping[str, float]) -> float:
+        """The median step, waiting included; of several streams their mean by shares."""
+        return mixed({name: median(self.seconds[name]) for name in shares}, shares)
+
+    def waiting(self, shares: Mapping[str, float]) -> float:
+        """Which share of the time was spent waiting for data."""
+        means = {name: fmean(self.waited[name]) for name in shares}
+        spent = {name: fmean(self.seconds[name]) for name in shares}
+        return mixed(means, shares) / mixed(spent, shares)
+
+
+def mixed(values: Mapping[str, float], shares: Mapping[str, float]) -> float:
+    """The mean of values by shares, which need not add up to 1."""
+    return sum(share * values[name] for name, share in shares.items()) / sum(shares.values())
 
 
 def variants_of(training: Training, device: torch.device) -> list[Variant]:
@@ -58,11 +70,12 @@ def variants_of(training: Training, device: torch.device) -> list[Variant]:
 def run_in_turns(
     session: Session, streams: list, variants: list[Variant], steps: int, rounds: int
 ) -> None:
-    """Each variant for a few steps, then the next, several times over; the first step warms up."""
+    """Each variant for a few steps of each stream, then the next, several times over."""
     for round_number in range(rounds):
         for variant in variants:
-            tell(f"round {round_number + 1} of {rounds}: {variant.name}")
-            take_turn(session, streams, variant, steps)
+            for stream in streams:
+                tell(f"round {round_number + 1} of {rounds}: {variant.name}, {stream.name}")
+                take_turn(session, stream, variant, steps)
     tell("")
 
 
@@ -72,18 +85,20 @@ def tell(note: str) -> None:
         print(f"\r{note:60}\r", end="", file=sys.stderr, flush=True)
 
 
-def take_turn(session: Session, streams: list, variant: Variant, steps: int) -> None:
-    """Time `steps` steps of one variant after one that is not counted."""
+def take_turn(session: Session, stream: Stream, variant: Variant, steps: int) -> None:
+    """Time `steps` steps of one variant on one stream after one that is not counted."""
     session.autocast = autocast(session.device, variant.precision)
-    with loader_of(session, streams, variant, steps + 1) as loader:
+    seconds = variant.seconds.setdefault(stream.name, [])
+    waited = variant.waited.setdefault(stream.name, [])
+    with loader_of(session, [stream], variant, steps + 1) as loader:
         started = None
         for data in repeated(loader, steps + 1) if variant.prefetch is None else loader:
             train_step(session, data)
             synchronise(session.device)
             now = time.perf_counter()
             if started is not None:
-                variant.seconds.append(now - started)
-                variant.waited.append(data.seconds_waited)
+                seconds.append(now - started)
+                waited.append(data.seconds_waited)
             started = now
 
 
