@@ -107,7 +107,7 @@ def check_fields(settings: Any, path: str = "--") -> None:
         width, heads = settings.width, settings.heads
         if heads < 1 or width % heads:
             raise UserError(
-                f"{path}heads is {heads}: the width {width} cannot be shared out among so many",
+                f"{path}heads is {heads}: the width {width} is no multiple of {heads} heads",
                 f"give {path}heads a divisor of {width}, or {path}width a multiple of it",
             )
     if hasattr(settings, "check"):
