@@ -4,6 +4,7 @@ An image encoder and a text encoder work alone or feed a multimodal encoder. Pic
 alone and pairs take turns; each batch runs what one of its losses reads, and nothing else.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from minivl.nn.bert import Bert
 from minivl.nn.head import PredictionHead
 from minivl.nn.precision import wide
 from minivl.nn.transformer import Transformer, init_transformer
-from minivl.nn.vit import ViT
+from minivl.nn.vit import ViT, patch_grid
 from minivl.objectives import contrastive
 from minivl.objectives.masked import scored, selected_rows
 from minivl.objectives.masking import IGNORE, replace_masked
@@ -83,14 +84,16 @@ class MultimodalEncoder(nn.Module):
         return_attention: bool = False,
         *,
         mask_pads: bool = True,
+        read: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """image (b, n, width), text (b, t, width), attention_mask (b, t) -> (b, 1+n+t, width).
 
         With return_attention also each block's weights. `mask_pads=False` lets padding be seen, as
-        the code did that trained the published weights.
+        the code did that trained the published weights. `read` (b, 1+n+t): as in `Transformer`.
         """
         tokens, seen = merge_tokens(self.cls_token, image, text, attention_mask)
-        x = self.transformer(tokens, seen if mask_pads else None, return_attention)
+        visible = seen if mask_pads else None
+        x = self.transformer(tokens, visible, return_attention, read=read)
         if return_attention:
             return self.norm(x[0]), x[1]
         return self.norm(x)
@@ -286,18 +289,21 @@ class Flava(nn.Module):
 
     # What they are made of.
 
-    def image_states(self, image: Tensor, patches_masked: Tensor | None = None) -> Tensor:
+    def image_states(
+        self, image: Tensor, patches_masked: Tensor | None = None, *, read: Tensor | None = None
+    ) -> Tensor:
         """image (b, 3, h, w) -> (b, 1+n, width) before the last norm; hidden patches unseen.
 
         patches_masked (b, gh, gw) or (b, n) bool. Pixels of hidden patches are blanked before: a
-        convolutional stem would carry them to the neighbours.
+        convolutional stem would carry them to the neighbours. `read` (b, 1+n): as in `Transformer`.
         """
         if patches_masked is None:
-            return self.image_encoder.states(image)
+            return self.image_encoder.states(image, read=read)
         hidden = patches_masked.flatten(1)
         return self.image_encoder.states(
             blanked(image, patches_masked) if patches_masked.ndim == 3 else image,
             edit=lambda patches: replace_masked(patches, self.mask_token, hidden),
+            read=read,
         )
 
     def fuse(
@@ -306,8 +312,13 @@ class Flava(nn.Module):
         text_states: Tensor,
         attention_mask: Tensor | None = None,
         return_attention: bool = False,
+        *,
+        read: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """States before the encoders' last norms -> the multimodal encoder's, normed."""
+        """States before the encoders' last norms -> the multimodal encoder's, normed.
+
+        `read` (b, 1+1+n+t): as in `Transformer`.
+        """
         if attention_mask is None:
             attention_mask = torch.ones(
                 text_states.shape[:2], dtype=torch.bool, device=text_states.device
@@ -318,6 +329,7 @@ class Flava(nn.Module):
             attention_mask,
             return_attention,
             mask_pads=self.mask_pads,
+            read=read,
         )
 
     def visual_tokens(self, batch: dict[str, Tensor]) -> Tensor:
@@ -353,13 +365,20 @@ class Flava(nn.Module):
 
     def image_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Pictures alone: masked image modeling. One pass, of pictures with holes."""
-        states = self.image_states(batch["image"], batch["patches_masked"])
+        hidden = batch["patches_masked"]
+        states = self.image_states(
+            batch["image"], hidden, read=F.pad(hidden.flatten(1), (1, 0), value=False)
+        )
         return {"mim": self.named(self.mim_head, self.image_encoder.norm(states), batch, "mim")}
 
     def text_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Texts alone: masked language modeling. One pass, of texts with holes."""
-        states = self.text_encoder(batch["mlm_input_ids"], batch.get("attention_mask"))
-        return {"mlm": self.named(self.mlm_head, states, batch, "mlm")}
+        states = self.text_encoder.states(
+            batch["mlm_input_ids"],
+            batch.get("attention_mask"),
+            read=batch["mlm_labels"] != IGNORE,
+        )
+        return {"mlm": self.named(self.mlm_head, self.text_encoder.norm(states), batch, "mlm")}
 
     def pair_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Pairs: contrastive on what is whole, all else on what has holes.
@@ -399,26 +418,47 @@ class Flava(nn.Module):
             hidden = {version: batch["patches_masked"] for version, batch in wanted.items()}
             hidden |= {"whole": torch.zeros_like(hidden["whole"])} if "whole" in wanted else {}
             holes = torch.cat(list(hidden.values()))
-        both = self.image_states(image, holes), self.text_encoder.states(words, seen)
+        patches = math.prod(patch_grid(image, self.image_encoder.patch_size))
+        vectors = {"cls": 1, "mean": None}
+        read = [
+            read_of(dict(zip(wanted, sizes, strict=True)), tokens, vectors[pool], words.device)
+            for tokens, pool in ((1 + patches, self.image_pool), (words.shape[1], self.text_pool))
+        ]
+        both = (
+            self.image_states(image, holes, read=read[0]),
+            self.text_encoder.states(words, seen, read=read[1]),
+        )
         return tuple(dict(zip(wanted, states.split(sizes), strict=True)) for states in both)
 
     def fused_losses(
         self, image_states: Tensor, text_states: Tensor, batch: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """What reads the multimodal encoder: matching, and naming what is hidden on both sides."""
-        fused = self.fuse(image_states, text_states, batch.get("attention_mask"))
+        is_pair = self.is_pair(batch)
+        read = self.read_of_fused(batch, is_pair)
+        fused = self.fuse(image_states, text_states, batch.get("attention_mask"), read=read)
         words, losses = text_states.shape[1], {}
         if "itm" in self.objectives and self.itm_negatives == "neighbours":
             losses["itm"] = self.match_neighbours(image_states, text_states, fused, batch)
         elif "itm" in self.objectives and "itm_labels" in batch:
             losses["itm"] = self.match(fused, batch["itm_labels"])
-        is_pair = self.is_pair(batch)
         found = {"mmm_image": fused[:, 2:-words], "mmm_text": fused[:, -words:]}
         for name, states in found.items():
             if name in self.objectives:
                 head = getattr(self, f"{name}_head")
                 losses[name] = self.named(head, states, batch, name, is_pair)
         return losses
+
+    def read_of_fused(self, batch: dict[str, Tensor], is_pair: Tensor) -> Tensor:
+        """Which states of the multimodal encoder some loss reads: (b, 1+1+n+t) bool."""
+        hidden = batch["patches_masked"].flatten(1), batch["mlm_labels"] != IGNORE
+        rows = is_pair.unsqueeze(1)
+        sides = [
+            places & rows & (name in self.objectives)
+            for name, places in zip(("mmm_image", "mmm_text"), hidden, strict=True)
+        ]
+        matched = torch.ones_like(rows)
+        return torch.cat([matched, torch.zeros_like(rows), *sides], dim=1)
 
     def is_pair(self, batch: dict[str, Tensor]) -> Tensor:
         """Which rows of a batch of pairs belong together: (b,) bool; all, where nothing is said."""
@@ -465,7 +505,8 @@ class Flava(nn.Module):
         other = (torch.arange(count, device=ids.device) ^ 1).clamp(max=count - 1)
         seen = batch.get("attention_mask")
         seen = seen if seen is None else seen[other]
-        exchanged = self.fuse(image_states, text_states[other], seen)
+        read = read_of({"whole": count}, 1 + image_states.shape[1] + ids.shape[1], 1, ids.device)
+        exchanged = self.fuse(image_states, text_states[other], seen, read=read)
         labels = torch.cat([torch.ones_like(other), (ids[other] == ids).all(dim=1).long()])
         # [CLS_M] alone is judged: the states of the other tokens need not be joined.
         return self.match(torch.cat([fused[:, :1], exchanged[:, :1]]), labels)
@@ -530,6 +571,22 @@ def first_rows(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
         return batch
     count = max(2, 2 * round(share * len(batch["image"]) / 2))
     return {name: value[:count] for name, value in batch.items()}
+
+
+def read_of(
+    versions: dict[str, int], tokens: int, first: int | None, device: torch.device
+) -> Tensor | None:
+    """Which states are read, (rows, tokens) bool: of what is whole the `first`, else all.
+
+    versions: "whole" or "holed" -> rows. None where every state is read.
+    """
+    if first is None or "whole" not in versions:
+        return None
+    place = torch.arange(tokens, device=device)
+    return torch.cat([
+        (place < (first if version == "whole" else tokens)).expand(rows, -1)
+        for version, rows in versions.items()
+    ])  # fmt: skip
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

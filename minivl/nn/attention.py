@@ -88,11 +88,14 @@ class Attention(nn.Module):
         context: Tensor | None = None,
         visible: Tensor | None = None,
         return_attention: bool = False,
+        *,
+        rows: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """x (b, t, width), context (b, s, context_width) or None for itself -> (b, t, width).
 
         `visible` (b, s) or broadcastable to (b, h, t, s). With return_attention also the weights
-        (b, h, t, s); the output beside them is the same.
+        (b, h, t, s); the output beside them is the same. `rows` (r,), places counted through the
+        batch: the output of these alone, (r, width).
         """
         context = x if context is None else context
         q, k, v = (
@@ -103,4 +106,5 @@ class Attention(nn.Module):
         if return_attention:
             weights = attention_map(q, k, mask)
             return self.out_proj(merge_heads(weights @ v)), weights
-        return self.out_proj(merge_heads(fused_attention(q, k, v, mask)))
+        seen = merge_heads(fused_attention(q, k, v, mask))
+        return self.out_proj(seen if rows is None else seen.flatten(0, 1)[rows])

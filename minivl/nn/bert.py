@@ -62,13 +62,16 @@ class Bert(nn.Module):
         return_attention: bool = False,
         *,
         token_type_ids: Tensor | None = None,
+        read: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """What the last block gives, before the last norm if there is one: (b, t, width).
 
-        FLAVA's multimodal encoder reads this; all else reads `forward`.
+        FLAVA's multimodal encoder reads this; all else reads `forward`. `read` (b, t): as in
+        `Transformer`.
         """
         visible = None if attention_mask is None else attention_mask.to(torch.bool)
-        return self.transformer(self.embed(input_ids, token_type_ids), visible, return_attention)
+        embedded = self.embed(input_ids, token_type_ids)
+        return self.transformer(embedded, visible, return_attention, read=read)
 
     def forward(
         self,

@@ -169,18 +169,24 @@ class ViT(nn.Module):
         grid = patch_grid(image, self.patch_size)
         patches = self.patch_embed(image)
         patches = patches if edit is None else edit(patches)
-        cls_token = self.cls_token.expand(len(image), -1, -1)
+        cls_token = self.cls_token.expand(len(patches), -1, -1)
         positions = interpolate_positions(self.pos_embed, grid, self.position_offset)
         return self.norm_pre(torch.cat([cls_token.to(patches.dtype), patches], dim=1) + positions)
 
     def states(
-        self, image: Tensor, return_attention: bool = False, *, edit: Layer | None = None
+        self,
+        image: Tensor,
+        return_attention: bool = False,
+        *,
+        edit: Layer | None = None,
+        read: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """What the last block gives, before the last norm: (b, 1+gh*gw, width).
 
-        FLAVA's multimodal encoder reads this; all else reads `forward`.
+        FLAVA's multimodal encoder reads this; all else reads `forward`. `read` (b, 1+gh*gw): as in
+        `Transformer`.
         """
-        return self.transformer(self.tokens(image, edit), None, return_attention)
+        return self.transformer(self.tokens(image, edit), None, return_attention, read=read)
 
     def forward(
         self, image: Tensor, return_attention: bool = False, *, edit: Layer | None = None

@@ -99,3 +99,34 @@ def test_start_weights_are_cut_wider_in_narrow_models_and_repeatable(width):
         assert linear.weight.abs().max() <= 2 * std and (linear.bias == 0).all()
     assert (block.norm1.weight == 1).all() and (block.norm2.bias == 0).all()
     assert all(map(torch.equal, block.parameters(), start().parameters()))
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_what_is_read_is_what_all_blocks_give(normal, drawn, norm, padded):
+    """Output and gradients, wherever tokens are read; the last block works for those alone."""
+    model = drawn(Transformer(12, 2, 3, norm=norm))
+    x = normal(0, 3, 5, 12).requires_grad_()
+    visible = torch.tensor([5, 3, 4]).unsqueeze(1) > torch.arange(5) if padded else None
+    read = torch.tensor([[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 0]]).bool()
+    worked, weights = [], normal(1, 3, 12)
+    handle = model.blocks[-1].mlp.register_forward_hook(lambda m, i, out: worked.append(len(out)))
+    some = model(x, visible, read=read)
+    handle.remove()
+    whole = model(x, visible)
+    assert worked == [3] and some.shape == whole.shape
+    torch.testing.assert_close(some[read], whole[read], rtol=1e-12, atol=1e-12)
+    leaves = [x, *model.parameters()]
+    ours, theirs = (torch.autograd.grad((y[read] * weights).sum(), leaves) for y in (some, whole))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_nothing_read_and_all_read(normal, drawn):
+    model, x = drawn(Transformer(12, 2, 3)), normal(0, 2, 4, 12)
+    everything = torch.ones(2, 4, dtype=torch.bool)
+    torch.testing.assert_close(model(x, read=everything), model(x), rtol=1e-12, atol=1e-12)
+    assert model(x, read=~everything).shape == x.shape
+    out, maps = model(x, return_attention=True, read=everything)
+    torch.testing.assert_close(out, model(x), rtol=1e-12, atol=1e-12)
+    assert len(maps) == 2
