@@ -269,10 +269,10 @@ def reference(model, batch):
 
 
 @pytest.mark.parametrize("stem", ["patch", "conv"])
-@pytest.mark.parametrize("pool", ["cls", "mean"])
+@pytest.mark.parametrize("pools", [("cls", "cls"), ("mean", "cls"), ("mean", "mean")])
 @pytest.mark.parametrize("mask_pads", [True, False])
-def test_losses_of_pairs_are_those_of_separate_passes(make, pairs, stem, pool, mask_pads):
-    model = make(stem=stem, image_pool=pool, mask_pads=mask_pads)
+def test_losses_of_pairs_are_those_of_separate_passes(make, pairs, stem, pools, mask_pads):
+    model = make(stem=stem, image_pool=pools[0], text_pool=pools[1], mask_pads=mask_pads)
     losses, expected = model(pairs), reference(model, pairs)
     assert set(losses) == set(expected)
     for name, loss in losses.items():
@@ -371,6 +371,49 @@ def test_labels_of_matching_may_be_a_column_and_may_be_missing(make, pairs):
     as_true = model(pairs | {"itm_labels": torch.ones(5, dtype=torch.int64)})
     for name, loss in losses.items():
         torch.testing.assert_close(loss, as_true[name], **CLOSE)
+
+
+def test_the_mean_word_leaves_padding_out(make, pairs):
+    model, seen = make(text_pool="mean"), pairs["attention_mask"]
+    states = model.text_encoder(pairs["input_ids"], seen)
+    for i in range(5):
+        mean = states[i, seen[i]].mean(dim=0)
+        torch.testing.assert_close(model.pool_text(states, seen)[i], mean, **CLOSE)
+    whole = model.text_encoder(pairs["input_ids"])
+    expected = model.text_proj(whole.mean(dim=1))
+    torch.testing.assert_close(model.encode_text(pairs["input_ids"]), expected, **CLOSE)
+
+
+def test_each_picture_may_also_be_judged_with_its_neighbours_sentence(make, pairs):
+    """Rows 0 and 1, 2 and 3 exchange; 2 and 3 say the same, which is no wrong pair. All match."""
+    model = make(objectives=("itm",), itm_negatives="neighbours")
+    batch = chosen(pairs, slice(0, 4)) | {"itm_labels": torch.ones(4, dtype=torch.int64)}
+    for key in ("input_ids", "attention_mask", "mlm_input_ids"):
+        batch[key] = batch[key].clone()
+        batch[key][3] = batch[key][2]
+    other = torch.tensor([1, 0, 3, 2])
+    exchanged = batch | {key: batch[key][other] for key in ("mlm_input_ids", "attention_mask")}
+    scores = torch.cat([
+        model.itm_head(model.encode_pair(
+            one["image"], one["mlm_input_ids"], one["attention_mask"],
+            patches_masked=one["patches_masked"],
+        ))
+        for one in (batch, exchanged)
+    ])  # fmt: skip
+    expected = F.cross_entropy(scores, torch.tensor([1, 1, 1, 1, 0, 0, 1, 1]))
+    calls, losses = calls_of(model, batch)
+    torch.testing.assert_close(losses["itm"], expected, **CLOSE)
+    assert calls == {"image": [4], "text": [4], "multimodal": [4, 4]}
+
+
+def test_part_of_the_pairs_may_contrast_only(make, pairs):
+    """Of five the first two are fused, an even number; the contrastive loss reads all five."""
+    part, whole = make(fused_share=0.5), make()
+    calls, losses = calls_of(part, pairs)
+    assert calls == {"image": [5 + 2], "text": [5 + 2], "multimodal": [2]}
+    expected = whole(chosen(pairs, slice(0, 2))) | {"contrastive": whole(pairs)["contrastive"]}
+    for name, loss in losses.items():
+        torch.testing.assert_close(loss, expected[name], **CLOSE)
 
 
 # What must not matter.
