@@ -176,7 +176,7 @@ class FlavaRecipe:
     """What of a sentence goes there: [CLS] as in the paper, or the mean word."""
     itm_negatives: Literal["given", "neighbours"] = "given"
     """Wrong pairs to tell apart: those of the data (--pairs.mismatched), or each picture is also
-    judged with its neighbour's sentence, in one batch out of two that of its mirrored twin."""
+    judged with its neighbour's sentence, often that of its mirrored twin (--data.twin-share)."""
     fused_share: float = 1.0
     """Share of the pairs that go through the multimodal encoder; all of them contrast."""
     mask_pads: bool = True
@@ -213,6 +213,9 @@ class FlavaRecipe:
                 f"at most what the text encoder reads, texts.max_length {self.texts.max_length}"
             )
             require_field(self.data, "max_length", fits, expected)
+        whole = self.itm_negatives == "given" or self.pairs.mismatched == 0
+        require_field(self.pairs, "mismatched", whole, "0 with itm_negatives neighbours, which "
+                      "exchange the captions of true pairs")  # fmt: skip
         if "dino" in self.pretraining and self.image_encoder is None:
             fits = self.dino.data.crops.global_size == self.data.image_size
             require_field(
@@ -282,7 +285,7 @@ class FlavaRecipe:
             dvae=self.dvae,
             image=self.image,
             data=replace(self.data, twin_share=0.0),
-            masks=self.masks,
+            masks=self.blocks,
             **vars(self.mim),
         )
 
@@ -380,6 +383,11 @@ class FlavaRecipe:
         return self.mim_recipe.grid
 
     @property
+    def blocks(self) -> MaskData:
+        """Holes of pictures without a sentence: nothing there could tell a drawing hidden whole."""
+        return replace(self.masks, thing_share=0.0)
+
+    @property
     def stream_shares(self) -> dict[str, float]:
         """Stream -> share, for those that an objective needs and that are drawn at all."""
         wanted = {
@@ -399,7 +407,7 @@ class FlavaRecipe:
         make = {
             "pairs": lambda: PairExamples(source, "train", self.grid, self.masks, self.pairs, seed),
             "pictures": lambda: HoledPictures(
-                source.scenes, "train", self.grid, self.masks, seed + 1
+                source.scenes, "train", self.grid, self.blocks, seed + 1
             ),
             "texts": lambda: MaskedTexts(
                 source.glosses("train"), source.text, self.texts, seed + 1
