@@ -354,11 +354,16 @@ class Flava(nn.Module):
         attention_mask and mlm_labels (b, t); pairs both, input_ids (b, t), and perhaps itm_labels
         (b), 1 where they belong together.
         """
+        self.monitors = {}  # what another stream's batch has said is no news of this one
         sees, reads = "image" in batch, "mlm_labels" in batch or "input_ids" in batch
         if "itm_labels" in batch and not (sees and reads):
             lacking = "captions (input_ids)" if sees else "pictures (image)"
             raise UserError(f"a batch of pairs has no {lacking}", "give each pair a picture and a "
                             "caption, or train on pictures and texts alone")  # fmt: skip
+        fuses = sees and reads and self.objectives & FUSED
+        lacking = [name for name in ("patches_masked", "mlm_input_ids") if name not in batch]
+        if fuses and lacking:
+            raise ValueError(f"a batch of pairs lacks {' and '.join(lacking)}: its holed versions")
         if sees and reads:
             return self.pair_losses(batch)
         return self.image_losses(batch) if sees else self.text_losses(batch)

@@ -563,6 +563,15 @@ def test_first_losses_are_those_of_who_knows_nothing(normal):
         assert losses[name] == pytest.approx(math.log(count), abs=0.35), name
 
 
+def test_a_batch_is_watched_for_what_it_asks_alone(make, pairs):
+    model = make()
+    for kind, watched in {
+        dict: {"itm", "mmm_image", "mmm_text"}, texts: {"mlm"}, pictures: {"mim"},
+    }.items():  # fmt: skip
+        model(kind(pairs))
+        assert set(model.monitors) == {f"{name}_accuracy" for name in watched}
+
+
 def test_the_temperature_is_clamped_after_the_step_only(make, pairs):
     model = make(objectives=("contrastive",))
     with torch.no_grad():
