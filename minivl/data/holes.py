@@ -116,7 +116,6 @@ def box_cells(box: tuple[int, int, int, int], grid: tuple[int, int], size: int) 
 
 def hide(cells: "torch.Tensor", count: int, generator: "torch.Generator") -> "torch.Tensor":
     """Exactly `count` hidden cells: those given, or as many of them; the rest drawn one by one."""
-    import torch
 
     from minivl.objectives.masking import fill_up
 

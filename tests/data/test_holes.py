@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from minivl.data.examples import SceneData, SceneSource
-from minivl.data.holes import HoledPictures, MaskData
+from minivl.data.holes import HoledPictures, MaskData, box_cells, hide
 from minivl.errors import UserError
 
 MASKS = MaskData(share=0.4, min_block=3)
@@ -55,6 +55,39 @@ def test_unseen_photographs_stand_behind_the_pictures_of_the_evaluation(source):
     assert not shown & {holed(source).scene(i).photo for i in range(500)}
 
 
+def test_a_box_touches_the_cells_that_share_a_pixel_with_it():
+    for box in [(0, 0, 8, 8), (7, 3, 2, 6), (31, 31, 1, 1), (4, 10, 20, 9)]:
+        x, y, width, height = box
+        pixels = torch.zeros(32, 32, dtype=torch.bool)
+        pixels[y : y + height, x : x + width] = True
+        expected = pixels.view(4, 8, 4, 8).any(dim=3).any(dim=1)
+        assert torch.equal(box_cells(box, (4, 4), 32), expected), box
+
+
+@pytest.mark.parametrize("count", [0, 3, 6, 10, 16])
+def test_the_given_cells_are_hidden_first(count):
+    cells = torch.zeros(4, 4, dtype=torch.bool)
+    cells[1:3, :3] = True
+    mask = hide(cells, count, torch.Generator().manual_seed(0))
+    assert mask.sum() == count
+    assert (mask & cells).sum() == min(count, 6)
+
+
+def test_a_drawing_is_hidden_whole_where_that_is_asked(source):
+    examples = holed(source, thing_share=1.0, share=0.5, photo_share=0.0)
+    for index in range(50):
+        mask, things = examples.mask(index), examples.scene(index).things
+        assert mask.sum() == 8
+        boxes = [box_cells(thing.box, (4, 4), source.data.image_size) for thing in things]
+        assert any((mask & box).sum() == min(8, int(box.sum())) for box in boxes)
+    share = [
+        torch.equal(holed(source, photo_share=0.0).mask(i),
+                    holed(source, thing_share=0.25, photo_share=0.0).mask(i))
+        for i in range(200)
+    ]  # fmt: skip
+    assert 0.65 < np.mean(share) < 0.85
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_nothing_or_everything_may_be_hidden(source, share):
     examples = holed(source, share=share)
@@ -67,6 +100,7 @@ def test_nothing_or_everything_may_be_hidden(source, share):
     [
         {"share": 1.1},
         {"photo_share": -1},
+        {"thing_share": 2},
         {"min_block": 0},
         {"aspect": (2.0, 1.0)},
         {"aspect": (0.0, 1.0)},
