@@ -10,25 +10,31 @@ import signal
 import sys
 
 FORKS = multiprocessing.get_context("forkserver")
-PRELOADED = ("minivl.cli", "minivl.training.engine", "torch._dynamo", "torch.utils.tensorboard",
-             "matplotlib.figure")  # fmt: skip
+PRELOADED = (
+    "minivl.cli",
+    "minivl.training.engine",
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+    "matplotlib.figure",
+    "warm",
+)
 
 
-def command(arguments, log, place=None):
+def command(arguments, log, place=None, *, pictures=True):
     """Exit code of `minivl ARGUMENTS`, or minus the signal that ended it.
 
     `place`: (stage, when) where the process dies: before the step that follows step `when`, or
     when it "begins" the stage, or "ends" it: the last checkpoint lies there, no evaluation does.
-    `log` gets what it prints.
+    `log` gets what it prints. Without `pictures` no figure is drawn, which takes seconds a stage.
     """
     FORKS.set_forkserver_preload(list(PRELOADED))
-    process = FORKS.Process(target=run, args=(list(map(str, arguments)), str(log), place))
+    process = FORKS.Process(target=run, args=(list(map(str, arguments)), str(log), place, pictures))
     process.start()
     process.join()
     return process.exitcode
 
 
-def run(arguments, log, place):
+def run(arguments, log, place, pictures):
     """What the forked process does."""
     with open(log, "a") as printed:
         os.dup2(printed.fileno(), 1)
@@ -36,7 +42,10 @@ def run(arguments, log, place):
     sys.stdout = open(1, "w", closefd=False)
     sys.stderr = open(2, "w", closefd=False)
     from minivl import cli
+    from minivl.training import engine
 
+    if not pictures:
+        engine.draw = lambda session: None
     if place:
         die_at(*place)
     try:

@@ -3,9 +3,6 @@
 import hashlib
 import json
 import math
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -15,22 +12,6 @@ from minivl import cli
 from minivl.commands.runs import check_fields
 from minivl.errors import UserError
 from minivl.recipes.dino import EPOCH, DinoRecipe, Evaluation, Head
-
-KILLED = """
-import os, signal, sys
-from minivl import cli
-from minivl.training import engine
-
-step = engine.train_step
-
-def dying(session, data):
-    if session.state.step == 13:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(session, data)
-
-engine.train_step = dying
-cli.main(sys.argv[1:])
-"""
 
 TEST = ["train", "dino", "--size", "test", "--training.threads", "1"]
 
@@ -50,16 +31,9 @@ def whole(tmp_path_factory):
     return folder
 
 
-def test_a_killed_run_resumes_bit_for_bit(whole, tmp_path):
+def test_a_killed_run_resumes_bit_for_bit(whole, killed_and_resumed):
     """Centre, teacher, schedules and temperatures go on where they stood."""
-    broken = tmp_path / "broken"
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *TEST, "--out", str(broken)],
-        capture_output=True,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert cli.main([*TEST, "--out", str(broken), "--resume"]) == 0
+    broken = killed_and_resumed(TEST, [("dino", 13)])
     assert outcome(broken) == outcome(whole)
 
 

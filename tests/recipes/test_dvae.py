@@ -3,9 +3,6 @@
 import hashlib
 import json
 import math
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -21,22 +18,6 @@ from minivl.training import optim
 
 CPU = torch.device("cpu")
 
-KILLED = """
-import os, signal, sys
-from minivl import cli
-from minivl.training import engine
-
-step = engine.train_step
-
-def dying(session, data):
-    if session.state.step == 13:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(session, data)
-
-engine.train_step = dying
-cli.main(sys.argv[1:])
-"""
-
 
 def outcome(folder):
     weights = next((folder / "checkpoints" / "dvae").glob("step-20/model.safetensors"))
@@ -49,16 +30,12 @@ def outcome(folder):
     return hashlib.sha256(weights.read_bytes()).hexdigest(), told
 
 
-def test_a_killed_run_resumes_bit_for_bit(tmp_path):
+def test_a_killed_run_resumes_bit_for_bit(tmp_path, killed_and_resumed):
     """Weights, losses, temperature, KL weight and monitors: all are functions of the step."""
-    arguments = ["train", "dvae", "--size", "test", "--training.threads", "1", "--out"]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert cli.main([*arguments, str(whole)]) == 0
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *arguments, str(broken)], capture_output=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert cli.main([*arguments, str(broken), "--resume"]) == 0
+    arguments = ["train", "dvae", "--size", "test", "--training.threads", "1"]
+    whole = tmp_path / "whole"
+    assert cli.main([*arguments, "--out", str(whole)]) == 0
+    broken = killed_and_resumed(arguments, [("dvae", 13)])
     weights, lines = outcome(whole)
     assert outcome(broken) == (weights, lines) and len(lines) == 20
     assert {"temperature", "beta", "perplexity", "codes_used", "soft_hard_gap"} <= set(lines[0])

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -16,21 +13,6 @@ from minivl.commands.runs import check_fields
 from minivl.errors import UserError
 from minivl.recipes.mim import MimRecipe
 
-KILLED = """
-import os, signal, sys
-from minivl import cli
-from minivl.training import engine
-
-step = engine.train_step
-
-def dying(session, data):
-    if session.stage.name == "mim" and session.state.step == 13:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(session, data)
-
-engine.train_step = dying
-cli.main(sys.argv[1:])
-"""
 ARGUMENTS = ["train", "mim", "--size", "test", "--training.threads", "1"]
 ARGUMENTS += ["--dvae.training.threads", "1", "--out"]
 
@@ -63,13 +45,8 @@ def test_the_second_stage_keeps_the_first_ones_tokenizer(whole):
     assert {"validation/mim/accuracy", "photographs/mim/by_nearest"} <= set(evaluated)
 
 
-def test_a_killed_run_resumes_bit_for_bit(whole, tmp_path):
-    broken = tmp_path / "broken"
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *ARGUMENTS, str(broken)], capture_output=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert cli.main([*ARGUMENTS, str(broken), "--resume"]) == 0
+def test_a_killed_run_resumes_bit_for_bit(whole, killed_and_resumed):
+    broken = killed_and_resumed(ARGUMENTS[:-1], [("mim", 13)])
     assert outcome(broken) == outcome(whole)
 
 

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -14,22 +11,6 @@ from minivl.commands.runs import check_fields
 from minivl.errors import UserError
 from minivl.recipes.mlm import SIZES, MlmRecipe
 
-KILLED = """
-import os, signal, sys
-from minivl import cli
-from minivl.training import engine
-
-step = engine.train_step
-
-def dying(session, data):
-    if session.state.step == 13:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(session, data)
-
-engine.train_step = dying
-cli.main(sys.argv[1:])
-"""
-
 
 def outcome(folder):
     weights = next((folder / "checkpoints" / "mlm").glob("step-20/model.safetensors"))
@@ -38,15 +19,11 @@ def outcome(folder):
     return hashlib.sha256(weights.read_bytes()).hexdigest(), losses
 
 
-def test_a_killed_run_resumes_bit_for_bit(tmp_path):
-    arguments = ["train", "mlm", "--size", "test", "--training.threads", "1", "--out"]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert cli.main([*arguments, str(whole)]) == 0
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *arguments, str(broken)], capture_output=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert cli.main([*arguments, str(broken), "--resume"]) == 0
+def test_a_killed_run_resumes_bit_for_bit(tmp_path, killed_and_resumed):
+    arguments = ["train", "mlm", "--size", "test", "--training.threads", "1"]
+    whole = tmp_path / "whole"
+    assert cli.main([*arguments, "--out", str(whole)]) == 0
+    broken = killed_and_resumed(arguments, [("mlm", 13)])
     assert outcome(broken) == outcome(whole)
     assert {stream for _, stream, _ in outcome(whole)[1]} == {"glosses", "captions"}
     figures = {path.stem for path in (whole / "figures").glob("*.png")}
