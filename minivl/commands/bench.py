@@ -31,7 +31,7 @@ EXAMPLES = """\
 examples
   minivl bench                               about a minute on two CPU cores
   minivl bench clip --size base --batch-size 256 --json bench.json
-  minivl bench flava                         ten minutes, with transformers' model in turns
+  minivl bench flava                         a few minutes, beside transformers' model
   minivl bench flava --alone --steps 3
 """
 

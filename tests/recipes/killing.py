@@ -8,7 +8,10 @@ import multiprocessing
 import os
 import signal
 import sys
+from multiprocessing import forkserver
+from pathlib import Path
 
+HERE = Path(__file__).parent
 FORKS = multiprocessing.get_context("forkserver")
 PRELOADED = (
     "minivl.cli",
@@ -27,11 +30,25 @@ def command(arguments, log, place=None, *, pictures=True):
     when it "begins" the stage, or "ends" it: the last checkpoint lies there, no evaluation does.
     `log` gets what it prints. Without `pictures` no figure is drawn, which takes seconds a stage.
     """
-    FORKS.set_forkserver_preload(list(PRELOADED))
+    start_forks()
     process = FORKS.Process(target=run, args=(list(map(str, arguments)), str(log), place, pictures))
     process.start()
     process.join()
     return process.exitcode
+
+
+def start_forks():
+    """Start the process that forks; once it runs, nothing changes."""
+    forkserver.set_forkserver_preload(list(PRELOADED))
+    before = os.environ.get("PYTHONPATH")
+    # Before Python 3.12.4 it does not get our sys.path, and then would not find `warm`.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [before])])
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 def run(arguments, log, place, pictures):
