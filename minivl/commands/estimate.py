@@ -51,10 +51,6 @@ def parameters_by_part(model: nn.Module) -> dict[str, int]:
     )
 
 
-def _inside(name: str, parts: tuple[str, ...]) -> bool:
-    return f"{name}.".startswith(tuple(f"{part}." for part in parts))
-
-
 def work_of(model: nn.Module, batch: dict[str, Any]) -> Work:
     """Cost a sample of a forward and backward pass. The model's numbers are lost thereby."""
     from torch._subclasses.fake_tensor import FakeTensorMode
