@@ -10,6 +10,7 @@ from minivl import cli
 from minivl.commands import bench_flava
 from minivl.commands.bench_flava import as_theirs, in_their_words, rows
 from minivl.commands.measure import Variant
+from minivl.data.texts import TextSource
 from minivl.errors import UserError
 from minivl.models.flava import OBJECTIVES
 from minivl.recipes.flava import FlavaRecipe
@@ -58,6 +59,19 @@ def test_a_batch_in_their_words_is_not_written_into():
     assert set(in_their_words({"input_ids": codes, "mlm_labels": codes})) == {"mlm_labels"}
 
 
+def test_padding_as_the_processor_does_leaves_the_losses_of_transformers_as_they_are():
+    recipe = as_theirs(FlavaRecipe.at_size("test"))
+    source = TextSource.load(recipe.texts, recipe.data)
+    torch.manual_seed(0)
+    ours, theirs = bench_flava.contenders(recipe, source, torch.device("cpu"))
+    for stream in recipe.build_streams(source, 0):
+        _, batch = bench_flava.batches(stream, ours.model, torch.device("cpu"))
+        with torch.no_grad():
+            short = theirs.model(**in_their_words(batch)).loss
+            long = theirs.model(**in_their_words(batch, recipe.texts.max_length)).loss
+        assert long.item() == pytest.approx(short.item(), rel=1e-5)
+
+
 def test_bench_flava_measures_streams_and_the_other_implementation(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     argv = ["bench", "flava", "--size", "test", "--steps", "2", "--rounds", "1"]
@@ -72,8 +86,10 @@ def test_bench_flava_measures_streams_and_the_other_implementation(capsys, tmp_p
     assert first["step_seconds"] == pytest.approx(mean)
     beside = result["beside"]
     assert [row["name"] for row in beside["rows"]] == [
-        "mixture 70:15:15", "pairs", "pairs, codes given to both",
-        "pictures", "pictures, codes given to both", "texts",
+        "mixture 70:15:15", "mixture 70:15:15, each as prepared",
+        "pairs", "pairs, each as prepared", "pairs, codes given to both",
+        "pictures", "pictures, each as prepared", "pictures, codes given to both",
+        "texts", "texts, each as prepared",
     ]  # fmt: skip
     assert all(row["ratio"] == row["theirs"] / row["ours"] for row in beside["rows"])
     ours, theirs = beside["parameters"]

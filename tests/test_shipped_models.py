@@ -58,3 +58,22 @@ def test_the_dvae_draws_and_speaks_as_its_card_says():
     told = card.evaluation["validation/reconstruction/psnr"]["value"]
     assert found["reconstruction/psnr"]["value"] == pytest.approx(told, abs=1)
     assert found["codebook/perplexity"]["value"] > 0.3 * model.vocab_size
+
+
+def test_the_flava_finds_matches_and_fills_in():
+    """Fewer pairs than its card, so within a wide interval of it."""
+    from minivl.evaluation.flava import evaluate_flava
+
+    model, card = shipped.load("flava")
+    recipe = shipped.recipe_of(card.config)
+    source = shipped.stage_of(card.config, "joint").build_streams()[0].examples.source
+    asked = {"pool_size": 64, "pools": 1, "mirrored_pairs": 32, "named": 48, "matched": 64}
+    asked |= {"masked": 128}
+    found = evaluate_flava(source, model, torch.device("cpu"), recipe.grid, recipe.masks, **asked)
+    assert found["validation/retrieval/image_to_text_r1"].value > 0.85
+    assert found["validation/itm/random"].value > 0.8
+    assert found["validation/itm/mirrored"].value > 0.75
+    seen, blind = (
+        found[f"validation/mmm_text/{name}"].value for name in ("accuracy", "without_picture")
+    )
+    assert seen > blind + 0.03

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minivl.commands import measure
@@ -20,6 +21,7 @@ from minivl.errors import UserError
 from minivl.models.flava import OBJECTIVES, Flava
 from minivl.models.mim import resized
 from minivl.nn.dvae import map_pixels
+from minivl.objectives.masking import IGNORE
 from minivl.recipes.flava import FlavaRecipe
 from minivl.training.optim import clip_gradient, gradient_norm, make_optimizer
 from minivl.training.recipe import Training
@@ -28,11 +30,16 @@ THEIR_STRIDE = 8
 """Side of what a code stands for: transformers' tokenizer has four groups, whatever it is told."""
 
 ABOUT = (
-    "ours with patch projections and class tokens, as transformers has them; the same batches, "
-    "float32 and AdamW for both",
-    "mixture: ours is given cached codes, theirs computes them in each step with its tokenizer of "
-    "the same width and codes, whose cells are 8 pixels; texts alone are read once by both",
+    "ours with patch projections and class tokens, as transformers has them; float32 and AdamW for "
+    "both; processor time on a CPU, else wall time",
+    "ours is given cached codes, theirs computes them in each step with its tokenizer of the same "
+    "width and codes, whose cells are 8 pixels, unless codes are given to both",
+    "as prepared: ours pads texts to the longest of the batch, theirs to the longest allowed, as "
+    "its processor does, and is given texts alone whole and holed; else the same batches, padded "
+    "to the longest, and texts alone only holed",
 )
+
+PREPARED = ", each as prepared"
 
 
 @dataclass
@@ -66,12 +73,13 @@ class Timed:
 
     def take(self, steps: int, device: torch.device) -> None:
         """Time `steps` steps after one that is not counted."""
+        clock = time.process_time if device.type == "cpu" else time.perf_counter
         for number in range(steps + 1):
-            started = time.perf_counter()
+            started = clock()
             self.contender.step(self.batch)
             measure.synchronise(device)
             if number:
-                self.seconds.append(time.perf_counter() - started)
+                self.seconds.append(clock() - started)
 
 
 def compare(recipe: FlavaRecipe, device: torch.device, steps: int, rounds: int) -> dict[str, Any]:
@@ -83,9 +91,11 @@ def compare(recipe: FlavaRecipe, device: torch.device, steps: int, rounds: int) 
     timed = {}
     for stream in recipe.build_streams(source, 0):
         plain, with_codes = batches(stream, ours.model, device)
-        codes_given = stream.name != "texts"
         timed[stream.name] = [Timed(ours, with_codes), Timed(theirs, in_their_words(plain))]
-        if codes_given:
+        longest = recipe.data.max_length if stream.name == "pairs" else recipe.texts.max_length
+        prepared = in_their_words(plain, longest)
+        timed[stream.name + PREPARED] = [Timed(ours, with_codes), Timed(theirs, prepared)]
+        if stream.name != "texts":
             both = [Timed(ours, with_codes), Timed(theirs, in_their_words(with_codes))]
             timed[f"{stream.name}, codes given to both"] = both
     for number in range(rounds):
@@ -198,8 +208,12 @@ def batches(
     return batch | {"pixels": pixels}, batch | {"visual_tokens": model.visual_tokens(batch)}
 
 
-def in_their_words(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A batch as FlavaForPreTraining wants it."""
+def in_their_words(batch: dict[str, Tensor], longest: int | None = None) -> dict[str, Tensor]:
+    """A batch as FlavaForPreTraining wants it.
+
+    With `longest` as its processor prepares it: texts padded to that length, and texts alone both
+    whole and holed, of which its losses read the holed.
+    """
     names = {
         "image": "pixel_values",
         "patches_masked": "bool_masked_pos",
@@ -212,11 +226,23 @@ def in_their_words(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         "itm_labels": "itm_labels",
     }
     theirs = {names[key]: value for key, value in batch.items()}
-    if "pixel_values" not in theirs:
+    if longest is not None:
+        theirs |= {name: padded(theirs[name], longest, pad) for name, pad in PADS.items()
+                   if name in theirs}  # fmt: skip
+    elif "pixel_values" not in theirs:
         del theirs["input_ids"]  # else it reads texts alone twice, and uses one reading
     if "mim_labels" in theirs:
         theirs["mim_labels"] = theirs["mim_labels"].clone()  # it writes into them
     return theirs
+
+
+PADS = {"input_ids": 0, "input_ids_masked": 0, "attention_mask": False, "mlm_labels": IGNORE}
+"""What stands in the padding of a text."""
+
+
+def padded(tokens: Tensor, longest: int, pad: int | bool) -> Tensor:
+    """tokens (b, t) -> (b, longest)."""
+    return F.pad(tokens, (0, longest - tokens.shape[1]), value=pad)
 
 
 def trained(model: nn.Module) -> int:
@@ -227,12 +253,16 @@ def trained(model: nn.Module) -> int:
 def rows(seconds: dict[str, list[float]], shares: dict[str, float]) -> list[dict[str, Any]]:
     """The mixture's mean step, then each kind's median step: ours, theirs, and their ratio."""
     whole = sum(shares.values())
-    mean = [
-        sum(share * seconds[name][side] for name, share in shares.items()) / whole
-        for side in (0, 1)
-    ]
     parts = ":".join(f"{100 * share / whole:.0f}" for share in shares.values())
-    named = {f"mixture {parts}": mean} | seconds
+    mixed = {
+        f"mixture {parts}{kind}": [
+            sum(share * seconds[name + kind][side] for name, share in shares.items()) / whole
+            for side in (0, 1)
+        ]
+        for kind in ("", PREPARED)
+        if all(name + kind in seconds for name in shares)
+    }
+    named = mixed | seconds
     return [
         {"name": name, "ours": ours, "theirs": theirs, "ratio": theirs / ours}
         for name, (ours, theirs) in named.items()

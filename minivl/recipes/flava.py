@@ -3,7 +3,7 @@
 dvae -> dino -> mim give the image encoder and its visual words, mlm gives the text encoder, joint
 trains all three encoders on pictures, texts and pairs in turn.
 
-tiny    8 minutes on two CPU cores, all stages: finds, names, matches, fills in
+tiny    7 minutes on two CPU cores, all stages: finds, names, matches, fills in
 small   an estimated few hours on one modest GPU
 base    the published model and schedule; many GPUs through torchrun
 
@@ -133,7 +133,7 @@ class Evaluation:
     """Pictures of one thing to name, zero-shot."""
     matched: int = 1024
     """Pairs to judge, half of them wrong."""
-    masked: int = 2048
+    masked: int = 4096
     """Pairs whose hidden patches and words are named, with and without the other side."""
     probed: int = 384
     """Pictures of one thing to name by neighbours and by a linear probe on frozen features."""
@@ -485,7 +485,7 @@ def part_of(run: Path, known: dict[str, str]) -> tuple[str, str]:
 
 NOTES = {
     "test": (),
-    "tiny": ("all stages about 8 minutes on two CPU cores, 1.5 GB of memory",),
+    "tiny": ("all stages about 7 minutes on two CPU cores, 2.5 GB of memory",),
     "small": ("an estimated few hours on one GPU of 16 GB, all stages (not measured)",),
     "base": (
         "the paper's 150,000 batches of 8,192 pairs and 64,286 of pictures and texts: many GPUs",
