@@ -41,7 +41,8 @@ TEST, device = size() == "test", choose_device()
 print(f"size {size()}" + (": a rehearsal, nothing is learned" if TEST else ""))
 recipe = FlavaRecipe.at_size("test" if TEST else "tiny")
 # As in FLAVA's code, some sentences of a batch are foreign; there 10 %, here more for short runs.
-recipe = replace(recipe, itm_negatives="given", pairs=replace(recipe.pairs, mismatched=0.25))
+recipe = replace(recipe, itm_negatives="given", pairs=replace(recipe.pairs, mismatched=0.25),
+                 fused_share=1.0)  # all pairs reach the third encoder
 STEPS, BATCH, POOL = (10, 8, 16) if TEST else (260, 64, 128)
 source = TextSource.load(recipe.texts, recipe.data)
 text = source.text
@@ -606,7 +607,7 @@ progress()
 # is worth, what fusion adds, what each pass costs.
 #
 # ```
-# minivl train flava --size tiny             # five stages, eight minutes on two cores, a report
+# minivl train flava --size tiny             # five stages, seven minutes on two cores, a report
 # minivl train flava --size tiny --pretraining --out runs/noise
 # minivl train flava --size base --dry-run   # 241 million parameters: their work and memory
 # torchrun --nproc-per-node 8 -m minivl train flava --size base --out runs/flava
