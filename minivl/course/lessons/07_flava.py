@@ -331,8 +331,11 @@ for name, one in zip(runs, (model, noise), strict=True):
 # Pictures alone and texts alone are plentiful, pairs are not. What can be learned without pairs
 # should be: words have a grammar, pictures have edges. Fusion then starts from tokens that already
 # mean something, and its first gradients, which are mostly noise, meet encoders that have something
-# to keep. In the panels, masked losses start where the run from noise arrives much later, or never.
-# Search may gain less: it needs pairs, and both runs had the same.
+# to keep. In the panels the masked losses, MMM included, end lower from a pretrained start.
+#
+# Not so the contrastive loss: from noise it falls sooner. That a start helps one objective does not
+# say that it helps another. MIM here has taught patches the colours of their neighbours, which do
+# not name anything; DINO, which the full recipe begins with, gathers what a picture is *of*.
 #
 # The comparison is not quite fair: the first run had half a minute more. Give noise these steps too,
 # and another seed. The paper's answer, in averages of per cent: without initialisation 73.72, with
@@ -443,7 +446,8 @@ for (name, (count, table)), took in zip(passes.items(), seconds, strict=True):
 
 # %% [markdown]
 # A million sentences would take the third exit a million passes. So let the two exits find ten, and
-# the third choose among these: lesson 11.
+# the third choose among these: lesson 11. Nor is it always the better judge: it was trained to tell
+# a pair from one wrong pair, the two exits from a whole batch of them.
 #
 # <details><summary>An answer</summary>
 #
@@ -545,7 +549,7 @@ display(table("model_families"), table("pmd"))
 # | searches with | class token | class token | that, or the mean: `--image-pool mean` |
 #
 # Which input is masked is the classic trap: exchange `input_ids` and `mlm_input_ids`, and MMM turns
-# into copying. The loss looks wonderful.
+# into copying. Even a model that never trained so gains at once; trained so, its loss goes to 0.
 
 # %%
 swapped = pairs | {"mlm_input_ids": pairs["input_ids"]}
