@@ -62,11 +62,12 @@ def test_the_dvae_draws_and_speaks_as_its_card_says():
 
 def test_the_flava_finds_matches_and_fills_in():
     """Fewer pairs than its card, so within a wide interval of it."""
+    from minivl.data.texts import TextSource
     from minivl.evaluation.flava import evaluate_flava
 
     model, card = shipped.load("flava")
     recipe = shipped.recipe_of(card.config)
-    source = shipped.stage_of(card.config, "joint").build_streams()[0].examples.source
+    source = TextSource.load(recipe.texts, recipe.data)
     asked = {"pool_size": 64, "pools": 1, "mirrored_pairs": 32, "named": 48, "matched": 64}
     asked |= {"masked": 128}
     found = evaluate_flava(source, model, torch.device("cpu"), recipe.grid, recipe.masks, **asked)

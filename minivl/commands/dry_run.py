@@ -6,7 +6,7 @@ from typing import Any
 
 from minivl.commands import estimate
 from minivl.commands.estimate import human
-from minivl.commands.runs import check_model, check_streams
+from minivl.commands.runs import check_model, check_start, check_streams
 from minivl.commands.train import check_folder
 from minivl.errors import UserError
 from minivl.training.recipe import Stage
@@ -23,7 +23,7 @@ def dry_run(stages: list[Stage], run: Run) -> int:
             f"{run.folder} is occupied", "add --resume to go on, or choose another --out"
         )
     print(f"dry run of: {run.command}")
-    needed = sum(describe(stage) for stage in stages)
+    needed = sum(describe(stage, stages) for stage in stages)
     print()
     free = shutil.disk_usage(existing(run.folder)).free
     row(
@@ -35,10 +35,11 @@ def dry_run(stages: list[Stage], run: Run) -> int:
     return 0
 
 
-def describe(stage: Stage) -> int:
-    """Print one stage; returns the bytes that its checkpoints take."""
+def describe(stage: Stage, stages: list[Stage]) -> int:
+    """Print one stage of several; returns the bytes that its checkpoints take."""
     training = stage.training
     model = check_model(stage)
+    check_start(stage, model, stages)
     check_streams(stage)
     parts = estimate.parameters_by_part(model)
     parameters = sum(p.numel() for p in model.parameters())
@@ -47,26 +48,34 @@ def describe(stage: Stage) -> int:
     row("model", f"{parameters:,} parameters: {listed}")
     row("steps", f"{training.steps:,} of {training.batch_size:,} samples")
     streams = stage.build_streams()
+    steps = steps_of(stage, streams)
     for stream in streams:
         # A model whose work was counted is spent: its numbers are lost.
-        describe_stream(stream, check_model(stage), parameters, training)
+        describe_stream(stream, check_model(stage), parameters, training, steps[stream.name])
     for note in stage.notes:
         row("note", note)
     return estimate.checkpoint_bytes(parameters) * (training.keep_checkpoints + 1)
 
 
-def describe_stream(stream: Any, model: Any, parameters: int, training: Any) -> None:
+def steps_of(stage: Stage, streams: list[Any]) -> dict[str, float]:
+    """Stream -> how many of the stage's steps draw it, on average."""
+    weights = {one.name: one.weight if stage.turns == "drawn" else 1.0 for one in streams}
+    whole = sum(weights.values())
+    return {name: stage.training.steps * weight / whole for name, weight in weights.items()}
+
+
+def describe_stream(stream: Any, model: Any, parameters: int, training: Any, steps: float) -> None:
     """Read a few samples, and count what a step of them costs."""
     batch = stream.examples.collate([stream.examples[index] for index in range(SAMPLES)])
     shapes = ", ".join(f"{k} {tuple(v.shape[1:])}" for k, v in batch.items() if hasattr(v, "shape"))
     row("data", f"{stream.name}: read {SAMPLES} samples, each {shapes}")
     work = estimate.work_of(model, batch)
-    total = work.flops * stream.batch_size * training.steps
+    total = work.flops * stream.batch_size * steps
     tokens = f" and {work.tokens:.0f} tokens" if work.tokens else ""
     row(
         "work",
         f"{human(work.flops, 'FLOP')}{tokens} a sample, "
-        f"{human(total, 'FLOP')} in all (forward and backward)",
+        f"{human(total, 'FLOP')} in all {round(steps):,} steps (forward and backward)",
     )
     at_a_time = stream.batch_size // training.accumulate
     memory = estimate.memory_bytes(parameters, work, at_a_time)

@@ -141,6 +141,21 @@ def check_model(stage: Stage) -> Any:
         ) from error
 
 
+def check_start(stage: Stage, model: Any, stages: list[Stage]) -> None:
+    """Start a throwaway model from what other runs bring: what does not fit shows at once.
+
+    Without it the last of five stages would find out after the four before had trained.
+    """
+    from minivl.training import checkpoint, state
+    from minivl.training.session import starts_of
+
+    names = {one.name for one in stages}
+    for part, source, of in starts_of(stage):
+        if source not in names:
+            weights = checkpoint.read_weights(Path(source))
+            state.start_from(model, weights, source, part=part, of=of)
+
+
 def _without_random_numbers() -> Any:
     """A mode in which initialising a parameter does nothing: its memory is not even touched."""
     import torch

@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from minivl.commands.parser import did_you_mean
-from minivl.commands.runs import check_fields, check_model, check_streams, recipe_class, settings
+from minivl.commands.runs import (
+    check_fields,
+    check_model,
+    check_start,
+    check_streams,
+    recipe_class,
+    settings,
+)
 from minivl.errors import ResourceError, UserError, require_field
 from minivl.recipes import ASKABLE, RECIPES
 from minivl.training.recipe import Stage
@@ -95,7 +102,7 @@ def train(stages: list[Stage], run: Run, *, resume: bool) -> int:
 
     check_folder(run.folder)
     for stage in stages:
-        check_model(stage)
+        check_start(stage, check_model(stage), stages)
         check_streams(stage)
     with forgotten_if_nothing_was_done(run):
         try:

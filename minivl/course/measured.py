@@ -35,7 +35,9 @@ METRICS = {
     "itm_mirrored": "validation/itm/mirrored",
     "mmm_text": "validation/mmm_text/accuracy",
     "mmm_image": "validation/mmm_image/accuracy",
-    "knn": "validation/knn/accuracy",
+    "mim": "validation/mim_head/accuracy",
+    "mlm": "glosses/mlm_head/accuracy",
+    "knn": "validation/image_knn/accuracy",
 }
 """Column -> key in a run's eval.json."""
 

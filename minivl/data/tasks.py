@@ -102,12 +102,14 @@ def encode_pair(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """[CLS] premise [SEP] text [SEP] as ids, and to which of the two each belongs: 0 or 1.
 
-    Without a premise [CLS] text [SEP], all 0. Too long a premise loses its last pieces.
+    Without a premise [CLS] text [SEP], all 0. What is too long loses its last pieces, the premise
+    first; together at most `max_length`.
     """
-    second = words.encode(text, max_length)[1:]
     if not premise:
-        return (words.cls_id, *second), (0,) * (1 + len(second))
-    first = words.encode(premise, max(max_length - len(second), 2))
+        ids = tuple(words.encode(text, max_length))
+        return ids, (0,) * len(ids)
+    second = words.encode(text, max_length - 1)[1:]
+    first = words.encode(premise, max_length - len(second))
     return (*first, *second), (0,) * len(first) + (1,) * len(second)
 
 

@@ -4,18 +4,26 @@ Each number of the fused model stands beside what it reaches without the other s
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from minivl.data.examples import Split, to_tensor
-from minivl.data.holes import MaskData
+from minivl.data.holes import HoledPictures, MaskData
 from minivl.data.pairs import PairData, PairExamples
-from minivl.data.texts import TextSource
+from minivl.data.texts import MaskedTexts, TextSource
 from minivl.evaluation.contrastive import Judge, evaluate_contrastive
 from minivl.evaluation.embed import evaluating
-from minivl.evaluation.masked import BATCH, EVALUATION_SEED, batches_of, ranks_of
+from minivl.evaluation.masked import (
+    BATCH,
+    EVALUATION_SEED,
+    batches_of,
+    masked_accuracy,
+    ranks_of,
+)
 from minivl.evaluation.metric import Metric, clustered, proportion
 from minivl.evaluation.pools import Pool, mirrored_pool, retrieval_pool
 from minivl.models.flava import Flava
@@ -57,7 +65,50 @@ def evaluate_flava(  # noqa: PLR0913  (what is asked, and how often)
             found |= matching(source, model, device, split, matched, mirrored_pairs)
         found |= filling_in(source, model, device, split, grid, masks, masked)
         metrics |= {f"{split}/{name}": metric for name, metric in found.items()}
-    return metrics
+    return metrics | alone(source, model, device, grid, masks, masked)
+
+
+def alone(
+    source: TextSource,
+    model: Flava,
+    device: torch.device,
+    grid: tuple[int, int],
+    masks: MaskData,
+    count: int,
+) -> dict[str, Metric]:
+    """What pictures and texts without partners have taught: "validation/mim_head/accuracy",
+    "glosses/mlm_head/accuracy". Unseen photographs, definitions never read."""
+    found: dict[str, Metric] = {}
+    with evaluating(model):
+        if "mim" in model.objectives:
+            blocks = replace(masks, photo_share=0.0, thing_share=0.0)
+            pictures = HoledPictures(source.scenes, "validation", grid, blocks, EVALUATION_SEED)
+            metric = masked_accuracy(
+                partial(alone_answers, model, "mim"),
+                batches_of(pictures, count, device),
+                independent=count,
+            )["accuracy"]
+            found["validation/mim_head/accuracy"] = metric
+        if "mlm" in model.objectives:
+            data = replace(source.data, probability=PROBABILITY)
+            glosses = source.glosses("held out")
+            texts = MaskedTexts(glosses, source.text, data, EVALUATION_SEED, all_hidden=True)
+            metric = masked_accuracy(
+                partial(alone_answers, model, "mlm"), batches_of(texts, count, device)
+            )["accuracy"]
+            found["glosses/mlm_head/accuracy"] = metric
+    return found
+
+
+def alone_answers(model: Flava, name: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Scores and answers of the hidden places of a batch of pictures, or of texts."""
+    hidden, answers = model.answers(batch, name)
+    if name == "mim":
+        states = model.image_states(batch["image"], batch["patches_masked"])
+        states = model.image_encoder.norm(states)[:, 1:]
+    else:
+        states = model.text_encoder(batch["mlm_input_ids"], batch["attention_mask"])
+    return getattr(model, f"{name}_head")(states[hidden]), answers[hidden]
 
 
 def matching(
@@ -146,6 +197,8 @@ def filling_in(
     hidden, labels = {key: [] for key in asked}, {key: [] for key in asked}
     with evaluating(model):
         for batch in batches_of(examples, count, device):
+            if "mmm_image" in model.objectives:
+                batch["visual_tokens"] = model.visual_tokens(batch)
             for key, (name, other_hidden) in asked.items():
                 logits, answers = named(model, source, batch, name, other_hidden)
                 places = model.answers(batch, name)[0]

@@ -56,12 +56,14 @@ def probe(
     device: torch.device,
     queries: int,
 ) -> dict[str, Metric]:
-    """Metrics "<split>/knn/accuracy" and "<split>/linear/accuracy", beside what comparisons reach.
+    """Metrics "<split>/image_knn/accuracy" and "<split>/image_linear/accuracy".
 
-    Those end in "_untrained" and "_raw_pixels". `queries` pictures of each split are named, twice
+    Their names tell them from those of a DINO stage, which sees other pictures. What comparisons
+    reach ends in "_untrained" and "_raw_pixels". `queries` pictures of each split are named, twice
     as many with known names are learned from.
     """
     judge = Judge(
         OneThing(source), untrained, device, gallery=2 * queries, queries=queries, looked_at=0
     )
-    return judge.measure(trained)
+    found = judge.measure(trained)
+    return {key.replace("/", "/image_", 1): metric for key, metric in found.items()}

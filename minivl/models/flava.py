@@ -512,7 +512,7 @@ class Flava(nn.Module):
         seen = seen if seen is None else seen[other]
         read = read_of({"whole": count}, 1 + image_states.shape[1] + ids.shape[1], 1, ids.device)
         exchanged = self.fuse(image_states, text_states[other], seen, read=read)
-        labels = torch.cat([torch.ones_like(other), (ids[other] == ids).all(dim=1).long()])
+        labels = torch.cat([self.is_pair(batch), (ids[other] == ids).all(dim=1)])
         # [CLS_M] alone is judged: the states of the other tokens need not be joined.
         return self.match(torch.cat([fused[:, :1], exchanged[:, :1]]), labels)
 

@@ -56,6 +56,10 @@ class MultimodalEncoder:
     heads: int = 4
     """Attention heads; a divisor of the width."""
 
+    def check(self) -> None:
+        """Refuse an encoder that does nothing (UserError)."""
+        require_field(self, "depth", self.depth >= 1, "1 or more")
+
 
 @dataclass(frozen=True)
 class DinoStage:
@@ -158,7 +162,8 @@ class FlavaRecipe:
     tokenizer: Path | None = None
     """A run with a trained tokenizer (dvae, mim, flava); its stage is left out here."""
     image_encoder: Path | None = None
-    """A run with a trained image encoder (dino, mim, flava); dino and mim are left out here."""
+    """A run with a trained image encoder (dino, mim, flava); dino and mim are left out here. Only
+    the encoder is taken, no head and no mask token."""
     text_encoder: Path | None = None
     """A run with a trained text encoder (mlm, flava); mlm is left out here."""
     dvae: DvaeRecipe = field(default_factory=DvaeRecipe)
@@ -485,7 +490,7 @@ def part_of(run: Path, known: dict[str, str]) -> tuple[str, str]:
 
 NOTES = {
     "test": (),
-    "tiny": ("all stages about 7 minutes on two CPU cores, 2.5 GB of memory",),
+    "tiny": ("all stages about 7 minutes on two CPU cores, 2.6 GB of memory",),
     "small": ("an estimated few hours on one GPU of 16 GB, all stages (not measured)",),
     "base": (
         "the paper's 150,000 batches of 8,192 pairs and 64,286 of pictures and texts: many GPUs",
@@ -543,6 +548,7 @@ SIZES["tiny"] = FlavaRecipe(
             dinos.SIZES["tiny"].data,
             crops=replace(dinos.EASY_CROPS, global_size=48, local_size=24),
         ),
+        # A beginning only: what DINO is good for takes the 1,200 steps of its own recipe.
         training=replace(dinos.SIZES["tiny"].training, steps=200, evaluate_every=0),
         evaluation=dinos.Evaluation(gallery=768, queries=384, looked_at=128),
     ),

@@ -106,10 +106,18 @@ def _wrapped(model: nn.Module, stage: Stage, device: torch.device, streams: int)
     return DistributedDataParallel(model, device_ids=ids, find_unused_parameters=streams > 1)
 
 
-def _start_from(stage: Stage, run: Run, model: nn.Module) -> None:
+def starts_of(stage: Stage) -> list[tuple[str, str, str]]:
+    """What a stage starts from: (part of its model, stage or path, part of the model there)."""
     wanted = stage.start_from if isinstance(stage.start_from, dict) else {"": stage.start_from}
-    for part, source in wanted.items():
-        name, of = (source, "") if isinstance(source, str) else source
+    return [
+        (part, *((source, "") if isinstance(source, str) else source))
+        for part, source in wanted.items()
+        if source is not None
+    ]
+
+
+def _start_from(stage: Stage, run: Run, model: nn.Module) -> None:
+    for part, name, of in starts_of(stage):
         own = run.checkpoints / name
         weights = checkpoint.read_weights(own if own.is_dir() else Path(name))
         told = states.start_from(model, weights, str(name), part=part, of=of)

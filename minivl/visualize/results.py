@@ -34,6 +34,10 @@ NAMES = {
     "codebook/used": "share of the words that occur",
     "knn/accuracy": "named by its nearest neighbours",
     "linear/accuracy": "named by a linear probe",
+    "mim_head/accuracy": "hidden patch of a picture alone, after joint training",
+    "mlm_head/accuracy": "hidden word of a text alone, after joint training",
+    "image_knn/accuracy": "image encoder: named by nearest neighbours",
+    "image_linear/accuracy": "image encoder: named by a linear probe",
     "order/left_right_pairs": "left and right told apart, both pictures of a pair",
     "order/left_right_pictures": "left and right told apart, single pictures",
 }

@@ -36,8 +36,6 @@ HOMES = {
     "mlm": "mlm",
 }
 """Task of an evaluation -> the stage whose it is; all others are the last one's."""
-PROBES = ("knn", "linear")
-"""Asked of DINO and again of the joint stage, whose answers replace the former ones."""
 
 
 def title(stage: str, stages: Sequence[str]) -> str:
@@ -56,5 +54,5 @@ def about(stage: str) -> str:
 def home(key: str, stages: Sequence[str]) -> str:
     """The stage that a key of eval.json, '<split>/<task>/<measure>', belongs to."""
     task = key.split("/")[1] if key.count("/") > 1 else ""
-    stage = "joint" if task in PROBES and "joint" in stages else HOMES.get(task, "")
+    stage = HOMES.get(task, "")
     return stage if stage in stages else stages[-1] if stages else ""

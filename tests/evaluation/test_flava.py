@@ -1,17 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from minivl.data.examples import SceneData, to_tensor
-from minivl.data.holes import MaskData
+from minivl.data.holes import HoledPictures, MaskData
 from minivl.data.pack import Pack
 from minivl.data.pairs import PairData, PairExamples
-from minivl.data.texts import TextData, TextSource
-from minivl.evaluation.flava import SPLITS, evaluate_flava, filling_in, matching
+from minivl.data.texts import MaskedTexts, TextData, TextSource
+from minivl.evaluation.flava import SPLITS, alone, evaluate_flava, filling_in, matching
 from minivl.evaluation.masked import EVALUATION_SEED
 from minivl.evaluation.pools import mirrored_pool, retrieval_pool
 from minivl.models.flava import OBJECTIVES
+from minivl.recipes.flava import FlavaRecipe
 
 CPU = torch.device("cpu")
 GRID, MASKS = (4, 4), MaskData(share=0.4, min_block=2)
@@ -43,7 +46,7 @@ class Fake(nn.Module):
     sentence knows them.
     """
 
-    objectives = frozenset(OBJECTIVES)
+    objectives = frozenset(OBJECTIVES) - {"mim", "mlm"}  # those read the encoders themselves
 
     def __init__(self, source):
         super().__init__()
@@ -57,6 +60,9 @@ class Fake(nn.Module):
 
     def encode_text(self, input_ids, attention_mask):
         return torch.ones(len(input_ids), 4)
+
+    def visual_tokens(self, batch):
+        return torch.zeros(len(batch["image"]), *GRID, dtype=torch.int64)
 
     def answers(self, batch, name):
         if name == "mmm_text":
@@ -207,9 +213,31 @@ def test_all_splits_are_asked_what_the_objectives_teach(source):
         "itm": {"itm"},
         "mmm_text": {"mmm_text"},
         "mmm_image": {"mmm_image"},
-        "mim": set(),
     }.items():
         model = Fake(source)
         model.objectives = frozenset([objective])
         metrics = evaluate_flava(source, model, *arguments, **COUNTS)
         assert {key.split("/")[1] for key in metrics} == asked
+
+
+def test_pictures_and_texts_alone_are_named_by_their_own_heads():
+    recipe = FlavaRecipe.at_size("test")
+    source = TextSource.load(recipe.texts, recipe.data)
+    torch.manual_seed(0)
+    model = recipe.build_model(source).eval()
+    found = alone(source, model, CPU, recipe.grid, recipe.masks, 64)
+    blocks = replace(recipe.masks, photo_share=0.0)
+    pictures = HoledPictures(source.scenes, "validation", recipe.grid, blocks, EVALUATION_SEED)
+    data = replace(source.data, probability=0.15)
+    glosses = source.glosses("held out")
+    texts = MaskedTexts(glosses, source.text, data, EVALUATION_SEED, all_hidden=True)
+    for key, examples in (("validation/mim_head", pictures), ("glosses/mlm_head", texts)):
+        batch = examples.collate([examples[index] for index in range(64)])
+        with torch.no_grad():
+            model.losses(batch)
+        # Training's own count of the same batch.
+        (name,) = (one for one in model.monitors if one.startswith(key[-8:-5]))
+        told = float(model.monitors[name])
+        assert found[f"{key}/accuracy"].value == pytest.approx(told, abs=0.02)
+    few = replace(recipe, objectives=("contrastive",)).build_model(source)
+    assert alone(source, few, CPU, recipe.grid, recipe.masks, 8) == {}

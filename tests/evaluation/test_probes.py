@@ -63,15 +63,15 @@ def test_numbers_stand_beside_an_untrained_encoder_and_the_pixels(source):
     expected = {
         f"{split}/{task}/accuracy{which}"
         for split in ("validation", "twemoji")
-        for task in ("knn", "linear")
+        for task in ("image_knn", "image_linear")
         for which in ("", "_untrained", "_raw_pixels")
-        if (task, which) != ("linear", "_raw_pixels")
+        if (task, which) != ("image_linear", "_raw_pixels")
     }
     assert set(found) == expected
     assert all(m.n == 24 and m.chance == 1 / 48 for m in found.values())
     for split in ("validation", "twemoji"):
         # Its features are the pixels, in another order.
-        own, raw = (found[f"{split}/knn/accuracy{which}"] for which in ("", "_raw_pixels"))
+        own, raw = (found[f"{split}/image_knn/accuracy{which}"] for which in ("", "_raw_pixels"))
         assert own.value == pytest.approx(raw.value)
 
 
@@ -96,6 +96,6 @@ def test_features_that_name_the_thing_are_found_by_both_probes(source):
     for number, split in enumerate(("validation", "twemoji"), start=1):
         _, asked, _ = OneThing(source).pictures(split, EVALUATION_SEED + number, 96)
         shown = np.isin(asked, gallery).mean()  # a concept that the gallery lacks has no neighbour
-        assert found[f"{split}/knn/accuracy"].value == pytest.approx(shown, abs=0.03)
-        assert found[f"{split}/linear/accuracy"].value == pytest.approx(shown, abs=0.03)
-        assert found[f"{split}/knn/accuracy_untrained"].value < 0.2
+        assert found[f"{split}/image_knn/accuracy"].value == pytest.approx(shown, abs=0.03)
+        assert found[f"{split}/image_linear/accuracy"].value == pytest.approx(shown, abs=0.03)
+        assert found[f"{split}/image_knn/accuracy_untrained"].value < 0.2

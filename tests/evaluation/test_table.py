@@ -77,7 +77,8 @@ def test_three_splits_fit_into_a_terminal():
 FIVE_STAGES = {
     "validation twemoji compositions": ("retrieval/image_to_text_r1", "retrieval/image_to_text_r5",
                                         "itm/mirrored", "mmm_text/accuracy"),
-    "validation twemoji": ("zeroshot/accuracy", "knn/accuracy", "knn/accuracy_untrained",
+    "validation twemoji": ("zeroshot/accuracy", "image_knn/accuracy",
+                           "image_knn/accuracy_untrained", "knn/accuracy",
                            "attention/mass_inside", "attention/pointing"),
     "validation twemoji photographs": ("reconstruction/l1", "mim/accuracy", "mim/top5"),
     "glosses captions": ("mlm/accuracy", "mlm/top5"),
@@ -92,11 +93,11 @@ def test_of_five_stages_the_last_comes_first_and_the_others_keep_one_row_each():
         for split in splits.split()
     }
     assert [label for label, _ in rows(metrics)] == [
-        "image -> text R@1", "naming", "named by k-NN", "- wrong: mirrored",
-        "hidden word, with picture", "mean colour error", "attention on it", "hidden patch",
+        "image -> text R@1", "naming", "k-NN, joint encoder", "- wrong: mirrored",
+        "hidden word, with picture", "mean colour error", "named by k-NN", "hidden patch",
         "hidden word",
     ]  # fmt: skip
-    assert len(rows(metrics, full=True)) == 14
+    assert len(rows(metrics, full=True)) == 15
     text = table(metrics)
     assert max(map(len, text.splitlines())) <= 80 and "in the report" in text
     # Every number that is measured stands in a column; a dash says that there is none.

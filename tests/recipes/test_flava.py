@@ -389,6 +389,21 @@ def test_a_checkpoint_of_another_size_is_refused(whole, tmp_path, capsys, flags,
 
 
 @pytest.mark.parametrize(
+    ("part", "flags"),
+    [
+        ("image-encoder", ["--image.width", "48"]),
+        ("text-encoder", ["--text.depth", "2", "--text.width", "48"]),
+    ],
+)
+def test_one_part_of_another_size_is_refused_before_a_stage_trains(
+    whole, tmp_path, capsys, part, flags
+):
+    said = refused(capsys, tmp_path / "out", *given(whole[0], part), *flags)
+    assert "a checkpoint of another size" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("flags", "says"),
     [
         (["--shares.pairs", "0", "--shares.pictures", "0", "--shares.texts", "0"],
@@ -400,6 +415,9 @@ def test_a_checkpoint_of_another_size_is_refused(whole, tmp_path, capsys, flags,
         (["--pairs.mismatched", "2"], "mismatched is 2"),
         (["--image.patch-size", "5"], "a multiple of the patches' side, 5"),
         (["--multimodal.heads", "3"], "heads is 3"),
+        (["--multimodal.depth", "0"], "depth is 0"),
+        (["--image.depth", "0"], "depth is 0"),
+        (["--text.depth", "0"], "depth is 0"),
         (["--masks.share", "0.01"], "share is 0.01"),
         (["--texts.max-length", "16"], "texts.max_length 16"),
         (["--evaluation.matched", "3"], "matched is 3"),

@@ -271,7 +271,7 @@ def test_chance_of_other_losses_is_that_of_a_guess():
 FIVE = ("dvae", "dino", "mim", "mlm", "joint")
 HOMES = {
     "validation/reconstruction/psnr": "dvae", "validation/attention/pointing": "dino",
-    "validation/knn/accuracy_untrained": "joint", "validation/linear/accuracy": "joint",
+    "validation/knn/accuracy_untrained": "dino", "validation/image_linear/accuracy": "joint",
     "glosses/mlm/accuracy": "mlm", "validation/mim/top5": "mim",
     "validation/itm/mirrored": "joint", "twemoji/mmm_text/without_picture": "joint",
 }  # fmt: skip
@@ -342,7 +342,6 @@ def test_every_number_stands_with_the_stage_that_made_it():
     assert {key: stages.home(key, FIVE) for key in HOMES} == HOMES
     assert stages.home("validation/retrieval/image_to_text_r1", ["clip"]) == "clip"
     assert stages.home("validation/mim/accuracy", ["dvae", "joint"]) == "joint"
-    # A run that stopped early has only DINO's own probes.
     assert stages.home("validation/knn/accuracy", ["dvae", "dino", "mim"]) == "dino"
     assert stages.home("loss", []) == ""
 

@@ -41,8 +41,9 @@ TEST, device = size() == "test", choose_device()
 print(f"size {size()}" + (": a rehearsal, nothing is learned" if TEST else ""))
 recipe = FlavaRecipe.at_size("test" if TEST else "tiny")
 # As in FLAVA's code, some sentences of a batch are foreign; there 10 %, here more for short runs.
-recipe = replace(recipe, itm_negatives="given", pairs=replace(recipe.pairs, mismatched=0.25),
-                 fused_share=1.0)  # all pairs reach the third encoder
+recipe = replace(
+    recipe, itm_negatives="given", pairs=replace(recipe.pairs, mismatched=0.25), fused_share=1.0
+)  # all pairs reach the third encoder
 STEPS, BATCH, POOL = (10, 8, 16) if TEST else (260, 64, 128)
 source = TextSource.load(recipe.texts, recipe.data)
 text = source.text
@@ -335,7 +336,7 @@ for name, one in zip(runs, (model, noise), strict=True):
 #
 # Not so the contrastive loss: from noise it falls sooner. That a start helps one objective does not
 # say that it helps another. MIM here has taught patches the colours of their neighbours, which do
-# not name anything; DINO, which the full recipe begins with, gathers what a picture is *of*.
+# not name anything. Lesson 02's DINO asks what a picture is *of*, but needs more minutes than these.
 #
 # The comparison is not quite fair: the first run had half a minute more. Give noise these steps too,
 # and another seed. The paper's answer, in averages of per cent: without initialisation 73.72, with
@@ -543,7 +544,7 @@ display(table("model_families"), table("pmd"))
 # | third encoder reads | last layer's states | before the last norm | before the last norm |
 # | padding in it | – | seen in one, hidden in the other | hidden; `--no-mask-pads` |
 # | batch of wrong pairs | – | all scored | nothing scored; `--without-pairs all` |
-# | wrong pairs | – | 10 %, random sentences | the same, or each neighbour's: `--itm-negatives neighbours` |
+# | wrong pairs | – | 10 %, random sentences | 10 %, neighbours exchange theirs; or all: `--itm-negatives neighbours` |
 # | ITM sees | – | masked pairs | masked pairs |
 # | projection | 512 wide | 768 | 768 at `base` |
 # | searches with | class token | class token | that, or the mean: `--image-pool mean` |
