@@ -515,15 +515,13 @@ print("python -m minivl.course.measured runs/ablation    # fills in the table")
 ours
 
 # %% [markdown]
-# Per cent; a dash: no such head; one seed. `mim` and `mlm` ask of pictures and texts alone.
-#
-# **Look closely.** Here less is more: each row that leaves something out finds *more* sentences. Is the
-# paper wrong?
+# Per cent, one seed. Here less is more. Why?
 #
 # <details><summary>An answer</summary>
 #
-# All rows had 1,300 steps. `FLAVA_C` and `FLAVA_MM` spent all of them on pairs, the last two rows
-# 70 %: what is measured by pairs is learned from pairs, and 1,300 steps are far from the end of that.
+# (A dash: no such head. `mim` and `mlm` ask of pictures and texts alone.) Who leaves something out
+# finds *more* sentences. All rows had 1,300 steps. `FLAVA_C` and `FLAVA_MM` spent all of them on
+# pairs, the last two rows 70 %: what is measured by pairs is learned from pairs, and 1,300 steps are far from the end of that.
 # The paper's rows had all the steps they could use. And our start is a poor one: half a minute of
 # DINO names pictures no better than noise does. A start helps if it knows something that pairs do
 # not teach, as months of text did in the paper. The question of an ablation is always: with *what*
@@ -533,7 +531,7 @@ ours
 #
 # ## 12. Beside the others
 #
-# 70 million public pairs against 400 million. Is that fair? What is not counted?
+# 70 million public pairs against 400. Is that fair? What is not counted?
 
 # %%
 display(table("model_families"), table("pmd"))
@@ -563,8 +561,8 @@ display(table("model_families"), table("pmd"))
 # | projection | 512 wide | 768 | 768 at `base` |
 # | searches with | class token | class token | that, or the mean: `--image-pool mean` |
 #
-# Which input is masked is the classic trap: exchange `input_ids` and `mlm_input_ids`, and MMM turns
-# into copying. Even a model that never trained so gains at once; trained so, its loss goes to 0.
+# The classic trap: exchange `input_ids` and `mlm_input_ids`, and MMM turns into copying. Even a
+# model that never trained so gains at once.
 
 # %%
 swapped = pairs | {"mlm_input_ids": pairs["input_ids"]}
