@@ -171,13 +171,15 @@ def _description(name: str, recipe: Any) -> str:
     """
     about = inspect.getdoc(inspect.getmodule(type(recipe))) or ""
     size = getattr(recipe, "size", DEFAULT_SIZE)
+    # A recipe that goes on from another run needs that one named.
+    start = " --run runs/flava_tiny" if hasattr(recipe, "run") else ""
     text = f"""{about}
 
 Defaults below are those of --size {size}. A field's last name is enough where only one
 field has it, or where one stands highest: --lr for --training.lr. With fewer steps the
 warm-up of their stage shrinks too.
 
-  minivl train {name} --size tiny --steps 400 --out runs/short
-  minivl train {name} --size base --dry-run
-  torchrun --nproc-per-node 8 -m minivl train {name} --size base --out runs/{name}"""
+  minivl train {name}{start} --size tiny --steps 400 --out runs/short
+  minivl train {name}{start} --size base --dry-run
+  torchrun --nproc-per-node 8 -m minivl train {name}{start} --size base --out runs/{name}"""
     return textwrap.indent(text, " ", lambda line: True)

@@ -64,7 +64,7 @@ class Pass:
     @property
     def told(self) -> str:
         """'16 × 37 tokens', or '112 rows'."""
-        if len(self.entering) == 3:
+        if len(self.entering) == 3 and len(self.leaving) == 3:
             return f"{self.entering[0]} × {self.entering[1]} tokens"
         return f"{self.entering[0]} rows"
 

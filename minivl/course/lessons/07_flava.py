@@ -140,16 +140,16 @@ read = [" ".join(text.vocab[j] for j in pairs["mlm_input_ids"][i] if j != text.p
 contact_sheet(hidden, read)
 
 # %% [markdown]
-# But look: the last two sentences belong to other pictures. They are there for *matching*, where a
-# wrong pair is a good question. What would MMM learn from it?
+# But look: the last two sentences belong to other pictures, often to the mirrored twin. They are there
+# for *matching*, where a wrong pair is a good question. What would MMM learn from it?
 #
-# That the sentence does not help. So a place $i$ of pair $b$ counts if it is hidden **and** the pair
+# Not to trust the sentence. So a place $i$ of pair $b$ counts if it is hidden **and** the pair
 # is true, $y_b=1$. With $N$ such places in the batch, and $\tilde x_b,\tilde w_b$ what is left:
 #
 # $$L_{\mathrm{MMM}}=-\frac1N\sum_{b:\,y_b=1}\;\sum_{i\in M_b}\ln p(x_{b,i}\mid\tilde x_b,\tilde w_b)$$
 
 # %% [markdown]
-# On paper: two pairs of two places. Scores $(\ln 3,0)$ mean ¾ and ¼; 0 is always right. The loss, if
+# On paper: pair 1 hides one place, with ¾ on the right answer; pair 2 two, with ¼ and ½. The loss, if
 # pair 2 is wrong? If both are true?
 
 # %%
@@ -184,12 +184,12 @@ for pair in ([True, False], [True, True], [False, False]):
 # belongs to the next one.)
 
 # %%
-print(list(accumulate([2, 1, 1])), "of 4: running totals, to compare 1.6, 2.2 and 3 with")
+print("pairs, pictures, texts:", list(accumulate([2, 1, 1])), "against 1.6, 2.2 and 3")
 
 # %% exercise minivl.data.mixture.draw_stream
 
 # %% [markdown]
-# FLAVA draws pairs, pictures and texts 70 : 15 : 15. Its slides call that *round-robin*, which means
+# FLAVA draws pairs, pictures and texts 70 : 15 : 15. Some call that *round-robin*, which means
 # one after the other. **Predict** the share of pairs in either.
 
 # %%
@@ -296,14 +296,14 @@ print(f"matching, if the answer is always {1 - wrong:.0%} yes: {guess:.2f}")
 loss_panels(runs, classes)
 
 # %% [markdown]
-# Masked losses of one side start low: their heads came along. MMM follows at once, since a well-read
-# sentence gives away most words. The contrastive loss waits, then drops. Matching only learns how
-# many pairs are wrong: [CLS_M] needs words and patches that can be compared already. Longer runs get
+# Masked losses of one side start low: their heads came along. MMM of words drops at once: captions are
+# alike, and most hidden words are *on* and *the*. `mlm` reads definitions, far harder. The contrastive
+# loss waits, then falls. Matching only learns how many pairs are wrong: [CLS_M] needs words and patches that can be compared already. Longer runs get
 # there (section 8).
 #
 # ## 7. Why pretrain the unimodal encoders first?
 #
-# The lecture asks. Ask the model: from noise, the same pairs in the same order. **Predict** each
+# A question often asked. Ask the model: from noise, the same pairs in the same order. **Predict** each
 # panel.
 
 # %%
@@ -324,7 +324,7 @@ for name, one in zip(runs, (model, noise), strict=True):
     cosines = Judge(one, source.scenes, device).similarity(pool).cpu()
     found = recall_at_k(cosines, true, 1)[0]
     print(f"{name:17} finds the sentence of {found.value:.0%} of {POOL} pictures, "
-          f"chance {found.chance:.1%}")  # fmt: skip
+          f"({found.low:.0%} to {found.high:.0%}), chance {found.chance:.1%}")  # fmt: skip
 
 # %% [markdown]
 # <details><summary>An answer</summary>
@@ -420,7 +420,7 @@ viewer.still  # the same from [CLS_M], for where scripts do not run
 #
 # ## 10. What do you think about this architecture?
 #
-# The lecture's other question. Take a task for each exit. Search: which of the sentences belongs
+# Another one. Take a task for each exit. Search: which of the sentences belongs
 # to a picture? The two lower exits encode each once; the third must read every *pair*. **Predict**
 # the number of passes, and who is right more often.
 
@@ -541,8 +541,8 @@ display(table("model_families"), table("pmd"))
 #
 # PMD counts pairs. FLAVA also read ImageNet's 1.3 million pictures, for DINO and MIM, and the texts
 # of CCNews and BookCorpus. CLIP read pairs only. Reading differs too: CLIP went through its pairs 32
-# times, FLAVA's 150,000 batches of 8,192 go through PMD about 18 times. The fair comparison is the table's column "CLIP (PMD)": the same
-# pairs, 61.52 against 75.85 in the macro average. `minivl data stats` counts our own data; the
+# times, FLAVA's 150,000 batches of 8,192 go through PMD about 18 times. The fair comparison is CLIP on PMD, in
+# the paper's table too: the same pairs, 61.52 against 75.85 in the macro average. `minivl data stats` counts our own data; the
 # experiment is `minivl train clip` and `minivl train flava` on the same scenes.
 #
 # </details>
@@ -626,7 +626,7 @@ progress()
 # ```
 # minivl train flava --size tiny             # five stages, seven minutes on two cores, a report
 # minivl train flava --size tiny --pretraining --out runs/noise
-# minivl train flava --size base --dry-run   # 241 million parameters: their work and memory
+# minivl train flava --size base --dry-run   # 241 million parameters, heads and tokenizer apart
 # torchrun --nproc-per-node 8 -m minivl train flava --size base --out runs/flava
 # ```
 #
