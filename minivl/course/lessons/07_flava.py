@@ -149,8 +149,8 @@ contact_sheet(hidden, read)
 # $$L_{\mathrm{MMM}}=-\frac1N\sum_{b:\,y_b=1}\;\sum_{i\in M_b}\ln p(x_{b,i}\mid\tilde x_b,\tilde w_b)$$
 
 # %% [markdown]
-# On paper: pair 1 hides one place, with ¾ on the right answer; pair 2 two, with ¼ and ½. The loss, if
-# pair 2 is wrong? If both are true?
+# On paper: pair 1 hides one place, ¾ on the right answer; pair 2 two, ¼ and ½. The loss, if only
+# pair 1 is true? If both?
 
 # %%
 scores = torch.tensor([[[3.0, 1.0], [1.0, 3.0]], [[1.0, 3.0], [1.0, 1.0]]]).log()
