@@ -10,7 +10,7 @@ Two comparisons tell what a number is worth; each is a run of its own:
   --inputs text, --inputs image   one side alone: no better than chance, or the data betray answers
   --no-pretrained                 the same model from noise: what pretraining was good for
 
-tiny    2 minutes on two CPU cores
+tiny    3 minutes on two CPU cores
 small   an estimated half hour on one modest GPU
 base    the paper's numbers for VQA; for its other tasks add
         --task entailment --lr 1e-5 --steps 24000
@@ -175,7 +175,7 @@ def flava_of(folder: Path | None) -> FlavaRecipe:
 
 NOTES = {
     "test": (),
-    "tiny": ("about 2 minutes on two CPU cores, 1 GB of memory",),
+    "tiny": ("about 3 minutes on two CPU cores, 1 GB of memory",),
     "small": ("an estimated half hour on one GPU of 16 GB (not measured)",),
     "base": (
         "the paper's 44,000 updates of 256 questions, at the run's picture size instead of 480",
