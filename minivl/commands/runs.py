@@ -97,13 +97,17 @@ def load_model(stage: Stage, run: Run, device: "torch.device") -> tuple[Any, Pat
 def check_fields(settings: Any, path: str = "--") -> None:
     """Call `check()` of every dataclass in the recipe that has one; they raise UserError.
 
-    Attention heads are checked here for all encoders alike, by the full name of their flag.
+    Heads and blocks are checked here for all encoders alike, by the full name of their flag.
     """
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
             check_fields(value, f"{path}{field.name.replace('_', '-')}.")
     if {"width", "heads"} <= {field.name for field in dataclasses.fields(settings)}:
+        if getattr(settings, "depth", 1) < 1:
+            raise UserError(
+                f"{path}depth is {settings.depth}: an encoder without a block", "give it 1 or more"
+            )
         width, heads = settings.width, settings.heads
         if heads < 1 or width % heads:
             raise UserError(

@@ -15,7 +15,7 @@ from minivl.data.examples import Split, to_tensor
 from minivl.data.holes import HoledPictures, MaskData
 from minivl.data.pairs import PairData, PairExamples
 from minivl.data.texts import MaskedTexts, TextSource
-from minivl.evaluation.contrastive import Judge, evaluate_contrastive
+from minivl.evaluation.contrastive import SPLITS, Judge, evaluate_contrastive
 from minivl.evaluation.embed import evaluating
 from minivl.evaluation.masked import (
     BATCH,
@@ -25,12 +25,9 @@ from minivl.evaluation.masked import (
     ranks_of,
 )
 from minivl.evaluation.metric import Metric, clustered, proportion
+from minivl.evaluation.mlm import PROBABILITY
 from minivl.evaluation.pools import Pool, mirrored_pool, retrieval_pool
 from minivl.models.flava import Flava
-
-SPLITS: tuple[Split, ...] = ("validation", "twemoji", "compositions")
-PROBABILITY = 0.15
-"""Share of the words that an evaluation asks for: BERT's."""
 
 
 def evaluate_flava(  # noqa: PLR0913  (what is asked, and how often)

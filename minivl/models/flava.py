@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minivl.errors import UserError
-from minivl.models.mim import blanked, resized
+from minivl.models import mim
 from minivl.nn.bert import Bert
 from minivl.nn.head import PredictionHead
 from minivl.nn.precision import wide
@@ -22,10 +22,8 @@ from minivl.nn.vit import ViT, patch_grid
 from minivl.objectives import contrastive
 from minivl.objectives.masked import scored, selected_rows
 from minivl.objectives.masking import IGNORE, replace_masked
+from minivl.objectives.names import OBJECTIVES, Objective
 
-Objective = Literal["contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm"]
-OBJECTIVES: tuple[Objective, ...] = ("contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm")
-"""All six losses of the paper's joint stage (section 3.2)."""
 FUSED = frozenset(("itm", "mmm_image", "mmm_text"))
 """The losses that read the multimodal encoder."""
 
@@ -301,7 +299,7 @@ class Flava(nn.Module):
             return self.image_encoder.states(image, read=read)
         hidden = patches_masked.flatten(1)
         return self.image_encoder.states(
-            blanked(image, patches_masked) if patches_masked.ndim == 3 else image,
+            mim.blanked(image, patches_masked) if patches_masked.ndim == 3 else image,
             edit=lambda patches: replace_masked(patches, self.mask_token, hidden),
             read=read,
         )
@@ -334,12 +332,7 @@ class Flava(nn.Module):
 
     def visual_tokens(self, batch: dict[str, Tensor]) -> Tensor:
         """The batch's codes (b, gh, gw): its own, or what the tokenizer names its pictures."""
-        if "visual_tokens" in batch:
-            return batch["visual_tokens"]
-        if self.tokenizer is None:
-            raise ValueError("the batch has no visual_tokens and the model no tokenizer")
-        size = [side * self.tokenizer.stride for side in batch["patches_masked"].shape[1:]]
-        return self.tokenizer.tokenize(resized(batch["image"], size))
+        return mim.visual_tokens(self.tokenizer, batch)
 
     # One step of training.
 
@@ -550,12 +543,7 @@ class Flava(nn.Module):
         """Where something is hidden (b, n) bool, and what it is (b, n): patches, or words."""
         if name in ("mlm", "mmm_text"):
             return batch["mlm_labels"] != IGNORE, batch["mlm_labels"]
-        hidden, codes = batch["patches_masked"], self.visual_tokens(batch)
-        if codes.shape != hidden.shape:
-            raise ValueError(
-                f"visual_tokens {tuple(codes.shape)} and patches_masked {tuple(hidden.shape)} "
-                "differ: one code a patch is due"
-            )
+        hidden, codes = mim.holes_and_codes(batch, self.visual_tokens(batch))
         return hidden.flatten(1), codes.flatten(1)
 
     def weighed(self, loss: Tensor, count: Tensor) -> Tensor:

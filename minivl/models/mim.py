@@ -79,24 +79,14 @@ class Mim(nn.Module):
         The tokenizer sees a picture at the size that gives one code a patch (section 3.1 of BEiT:
         112 pixels where the transformer sees 224).
         """
-        if "visual_tokens" in batch:
-            return batch["visual_tokens"]
-        if self.tokenizer is None:
-            raise ValueError("the batch has no visual_tokens and the model no tokenizer")
-        size = [side * self.tokenizer.stride for side in batch["patches_masked"].shape[1:]]
-        return self.tokenizer.tokenize(resized(batch["image"], size))
+        return visual_tokens(self.tokenizer, batch)
 
     def answers(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Scores (rows, codes) and codes (rows,) of the hidden patches.
 
         batch: image (b, 3, h, w), patches_masked (b, gh, gw), perhaps visual_tokens (b, gh, gw).
         """
-        hidden, codes = batch["patches_masked"], self.visual_tokens(batch)
-        if codes.shape != hidden.shape:
-            raise ValueError(
-                f"visual_tokens {tuple(codes.shape)} and patches_masked {tuple(hidden.shape)} "
-                "differ: one code a patch is due"
-            )
+        hidden, codes = holes_and_codes(batch, self.visual_tokens(batch))
         states = self.encode_image(batch["image"], hidden)[:, 1:]
         rows = masked.selected_rows(hidden)
         return self.head(states.flatten(0, 1)[rows]), codes.flatten()[rows]
@@ -111,6 +101,30 @@ class Mim(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The losses, so that DDP and torch.compile wrap what training computes."""
         return self.losses(batch)
+
+
+def visual_tokens(tokenizer: Tokenizer | None, batch: dict[str, Tensor]) -> Tensor:
+    """A batch's codes (b, gh, gw): its own, or what the tokenizer names its pictures.
+
+    ValueError where it has neither.
+    """
+    if "visual_tokens" in batch:
+        return batch["visual_tokens"]
+    if tokenizer is None:
+        raise ValueError("the batch has no visual_tokens and the model no tokenizer")
+    size = [side * tokenizer.stride for side in batch["patches_masked"].shape[1:]]
+    return tokenizer.tokenize(resized(batch["image"], size))
+
+
+def holes_and_codes(batch: dict[str, Tensor], codes: Tensor) -> tuple[Tensor, Tensor]:
+    """patches_masked and codes, both (b, gh, gw). ValueError where they differ in shape."""
+    hidden = batch["patches_masked"]
+    if codes.shape != hidden.shape:
+        raise ValueError(
+            f"visual_tokens {tuple(codes.shape)} and patches_masked {tuple(hidden.shape)} "
+            "differ: one code a patch is due"
+        )
+    return hidden, codes
 
 
 def blanked(image: Tensor, patches_masked: Tensor) -> Tensor:

@@ -39,10 +39,6 @@ class Backbone:
     positions: Literal["normal", "sincos"] = "sincos"
     """Learned positions start from noise as in the paper, or from 2-D sines and cosines."""
 
-    def check(self) -> None:
-        """Refuse an encoder that does nothing (UserError)."""
-        require_field(self, "depth", self.depth >= 1, "1 or more")
-
 
 @dataclass(frozen=True)
 class Head:

@@ -26,6 +26,7 @@ from minivl.data.holes import MaskData
 from minivl.data.pairs import PairData
 from minivl.data.texts import TextData
 from minivl.errors import UserError, require_field
+from minivl.objectives.names import OBJECTIVES, OF_PAIRS, Objective
 from minivl.recipes import dino as dinos
 from minivl.recipes import mim as mims
 from minivl.recipes import mlm as mlms
@@ -40,10 +41,6 @@ if TYPE_CHECKING:
     from minivl.models.flava import Flava
     from minivl.nn.vit import ViT
 
-Objective = Literal["contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm"]
-OBJECTIVES: tuple[Objective, ...] = ("contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm")
-OF_PAIRS = ("contrastive", "itm", "mmm_image", "mmm_text")
-
 
 @dataclass(frozen=True)
 class MultimodalEncoder:
@@ -55,10 +52,6 @@ class MultimodalEncoder:
     """Transformer blocks."""
     heads: int = 4
     """Attention heads; a divisor of the width."""
-
-    def check(self) -> None:
-        """Refuse an encoder that does nothing (UserError)."""
-        require_field(self, "depth", self.depth >= 1, "1 or more")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The pictures that a FLAVA run leaves: what one side of a pair tells of the other."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from minivl.evaluation.flava import matching_scores, named
 from minivl.evaluation.masked import EVALUATION_SEED, batches_of, ranks_of
 from minivl.evaluation.pools import Pool, mirrored_pool, retrieval_pool
 from minivl.recipes.figures import contrastive_figures
-from minivl.recipes.masked_figures import to_pictures
+from minivl.recipes.masked_figures import hidden_place, to_pictures
 from minivl.visualize.blanks import Guess
 from minivl.visualize.fused import fused_figure, looks
 from minivl.visualize.matching import matching_figure
@@ -100,7 +101,7 @@ def words_of_pairs(model: "Flava", source: TextSource, device: torch.device) -> 
     """One hidden word of each caption, filled in with the picture and without it."""
     pool = pool_of(model, source, device, PAIRS)
     rows = [tuple(source.text.encode(text, source.data.max_length)) for text in pool.captions]
-    places = [hidden_place(source.text, ids, seed) for seed, ids in enumerate(rows)]
+    places = [hidden_thing(source.text, ids, seed) for seed, ids in enumerate(rows)]
     asked = [i for i, place in enumerate(places) if place is not None]
     kept = [places[i] for i in asked]
     images, ids = pool.images[asked], [rows[i] for i in asked]
@@ -110,19 +111,8 @@ def words_of_pairs(model: "Flava", source: TextSource, device: torch.device) -> 
     return words_with_and_without([Seen(*one) for one in zip(images, seeing, blind, strict=True)])
 
 
-def hidden_place(text: WordPiece, ids: Sequence[int], seed: int) -> int | None:
-    """Which word to hide: at random one that is a single piece and no filler; None without one."""
-    pieces = [text.vocab[index] for index in ids]
-    whole = [
-        place
-        for place in range(1, len(ids) - 1)
-        if pieces[place].isalpha()
-        and pieces[place] not in FILLERS
-        and not pieces[place + 1].startswith("##")
-    ]
-    if not whole:
-        return None
-    return int(np.random.default_rng((EVALUATION_SEED, seed)).choice(whole))
+hidden_thing = partial(hidden_place, kept=FILLERS)
+"""Which word of a caption to hide: one that only the picture tells."""
 
 
 def fill_in(

@@ -1,5 +1,6 @@
 """The pictures that masked modeling leaves: sentences and pictures filled in."""
 
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,20 +42,31 @@ def mlm_figures(model: "Mlm", source: TextSource, device: torch.device) -> dict[
     }
 
 
+def hidden_place(
+    text: WordPiece, ids: Sequence[int], seed: int, kept: Container[str] = ()
+) -> int | None:
+    """Which word to hide: at random one that is a single piece and not `kept`; None without one."""
+    pieces = [text.vocab[index] for index in ids]
+    whole = [
+        place
+        for place in range(1, len(ids) - 1)
+        if pieces[place].isalpha()
+        and pieces[place] not in kept
+        and not pieces[place + 1].startswith("##")
+    ]
+    if not whole:
+        return None
+    return int(np.random.default_rng((EVALUATION_SEED, seed)).choice(whole))
+
+
 def fill(model: "Mlm", text: WordPiece, ids: tuple[int, ...], seed: int) -> Guess | None:
     """One whole word of the text hidden at random, and the model's likeliest words for it.
 
     None where the text has no word that is one piece.
     """
-    pieces = [text.vocab[index] for index in ids]
-    whole = [
-        place
-        for place in range(1, len(ids) - 1)
-        if pieces[place].isalpha() and not pieces[place + 1].startswith("##")
-    ]
-    if not whole:
+    place = hidden_place(text, ids, seed)
+    if place is None:
         return None
-    place = int(np.random.default_rng((EVALUATION_SEED, seed)).choice(whole))
     device = next(model.parameters()).device
     hidden = torch.tensor([[*ids[:place], text.mask_id, *ids[place + 1 :]]], device=device)
     logits = model.predict(model.encode_text(hidden)[:, place])
@@ -62,7 +74,7 @@ def fill(model: "Mlm", text: WordPiece, ids: tuple[int, ...], seed: int) -> Gues
     return Guess(
         before=text.decode(ids[:place]),
         after=text.decode(ids[place + 1 :]),
-        answer=pieces[place],
+        answer=text.vocab[ids[place]],
         words=tuple(text.vocab[index] for index in best.indices.tolist()),
         shares=tuple(best.values.tolist()),
         rank=int(ranks_of(logits, torch.tensor([ids[place]], device=device))[0]),

@@ -42,10 +42,6 @@ class ImageEncoder:
     positions: Literal["normal", "sincos"] = "sincos"
     """Learned positions start from noise as in the papers, or from 2-D sines and cosines."""
 
-    def check(self) -> None:
-        """Refuse an encoder that does nothing (UserError)."""
-        require_field(self, "depth", self.depth >= 1, "1 or more")
-
 
 @dataclass(frozen=True)
 class Evaluation:

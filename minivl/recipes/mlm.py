@@ -39,10 +39,6 @@ class TextEncoder:
     tied: bool = True
     """Name hidden words by their embeddings, as BERT does, or by vectors of their own."""
 
-    def check(self) -> None:
-        """Refuse an encoder that does nothing (UserError)."""
-        require_field(self, "depth", self.depth >= 1, "1 or more")
-
 
 @dataclass(frozen=True)
 class Evaluation:

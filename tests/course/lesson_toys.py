@@ -4,8 +4,10 @@ import sys
 import types
 from dataclasses import replace
 
+import pytest
+
 from minivl.course import exercise
-from minivl.course.exercise import Case, Exercise, Variant
+from minivl.course.exercise import Case, Exercise, Variant, find
 from minivl.course.lesson import read
 
 PACKAGE = '''\
@@ -153,3 +155,12 @@ def good_cells():
         cells.append(code(f"_ = value_{number} + 1"))
     cells += [text(words(70)), text(words(20))] * 5
     return cells
+
+
+def pairs(table):
+    """Parameters of a test: each exercise of a table beside each of its answers."""
+    return [
+        pytest.param(find(name), answer, id=answer.__name__)
+        for name, answers in table.items()
+        for answer in answers
+    ]

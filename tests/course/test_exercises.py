@@ -7,6 +7,7 @@ import torch
 from exercise_answers import RIGHT, WRONG_LATER
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lesson_toys import pairs
 
 from minivl.course.compare import difference, map_tensors
 from minivl.course.exercise import every, find
@@ -21,14 +22,6 @@ WRONG = [(exercise, variant) for exercise in EXERCISES for variant in exercise.v
 BY_HAND = [(one, case) for one in EXERCISES for case in one.cases if case.expected is not None]
 
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-
-
-def pairs(table):
-    return [
-        pytest.param(find(name), answer, id=answer.__name__)
-        for name, answers in table.items()
-        for answer in answers
-    ]
 
 
 def names(found):

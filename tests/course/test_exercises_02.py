@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from lesson_toys import pairs
 
 from minivl.course.compare import difference
 from minivl.course.exercise import of_lesson
@@ -179,14 +180,6 @@ WRONG_LATER = {
 }
 
 WRONG = [(exercise, variant) for exercise in EXERCISES.values() for variant in exercise.variants]
-
-
-def pairs(table):
-    return [
-        pytest.param(EXERCISES[name], answer, id=answer.__name__)
-        for name, answers in table.items()
-        for answer in answers
-    ]
 
 
 def test_the_lesson_asks_for_these_functions_in_this_order():

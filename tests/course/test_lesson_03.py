@@ -13,6 +13,7 @@ from answers_03 import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lesson_toys import pairs
 
 from minivl.course import plugged
 from minivl.course.compare import difference
@@ -22,14 +23,6 @@ from minivl.models.dvae import DVAE
 from minivl.nn.dvae import Decoder, Encoder
 
 EXERCISES = of_lesson("03")
-
-
-def pairs(table):
-    return [
-        pytest.param(find(name), answer, id=answer.__name__)
-        for name, answers in table.items()
-        for answer in answers
-    ]
 
 
 def test_the_lesson_asks_for_these_functions_in_this_order():

@@ -5,6 +5,7 @@ import torch
 from answers_04 import RIGHT, WRONG_LATER, blockwise_mask_of_numbers, masked_cross_entropy_of_two
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lesson_toys import pairs
 
 from minivl.course import plugged
 from minivl.course.compare import difference
@@ -12,14 +13,6 @@ from minivl.course.exercise import find, of_lesson
 from minivl.course.judging import judge
 
 EXERCISES = of_lesson("04")
-
-
-def pairs(table):
-    return [
-        pytest.param(find(name), answer, id=answer.__name__)
-        for name, answers in table.items()
-        for answer in answers
-    ]
 
 
 def test_the_lesson_asks_for_these_functions_in_this_order():

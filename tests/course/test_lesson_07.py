@@ -14,6 +14,7 @@ from answers_07 import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lesson_toys import pairs
 
 from minivl.course import plugged
 from minivl.course.compare import difference
@@ -27,14 +28,6 @@ from minivl.nn.bert import Bert
 from minivl.nn.vit import ViT
 
 EXERCISES = of_lesson("07")
-
-
-def pairs(table):
-    return [
-        pytest.param(find(name), answer, id=answer.__name__)
-        for name, answers in table.items()
-        for answer in answers
-    ]
 
 
 def test_the_lesson_asks_for_these_functions_in_this_order():

@@ -77,7 +77,7 @@ def test_a_word_is_asked_for_where_it_is_hidden_and_nowhere_else(source):
     first, second, third = [name for name in names if text.tokens(name) == [name]][:3]
     said = (f"a {first} on the left", f"a {second}", f"a {third} at the top")
     rows = [tuple(text.encode(sentence)) for sentence in said]
-    places = [figures.hidden_place(text, row, seed) for seed, row in enumerate(rows)]
+    places = [figures.hidden_thing(text, row, seed) for seed, row in enumerate(rows)]
     hidden_words = [text.vocab[row[place]] for row, place in zip(rows, places, strict=True)]
     assert hidden_words == [first, second, third]
     truth = torch.tensor([[*row, *[0] * (max(map(len, rows)) - len(row))] for row in rows])
@@ -98,7 +98,7 @@ def test_a_word_is_asked_for_where_it_is_hidden_and_nowhere_else(source):
 
 
 def test_captions_without_a_thing_are_not_asked(source):
-    assert figures.hidden_place(source.text, source.text.encode("on the left"), 0) is None
+    assert figures.hidden_thing(source.text, source.text.encode("on the left"), 0) is None
 
 
 def test_seen_patches_keep_their_codes(source):
