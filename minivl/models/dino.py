@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from minivl.nn.precision import wide
-from minivl.nn.transformer import init_transformer, pre_norm_block
+from minivl.nn.transformer import init_transformer
 from minivl.nn.vit import ViT
 from minivl.objectives import dino, momentum
 
@@ -211,15 +211,6 @@ def class_token(backbone: ViT, image: Tensor) -> Tensor:
     image (b, 3, h, w).
     """
     x = backbone.tokens(image)
-    *blocks, last = backbone.transformer.blocks
-    for block in blocks:
-        x = block(x)
-    keys = last.norm1(x)
-    x = pre_norm_block(
-        x[:, :1],
-        lambda query: last.dropout(last.attention(query, keys)),
-        lambda token: last.dropout(last.mlp(token)),
-        last.norm1,
-        last.norm2,
-    )
-    return backbone.norm(x)[:, 0]
+    first = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+    first[:, 0] = True
+    return backbone.norm(backbone.transformer(x, read=first)[:, 0])

@@ -288,7 +288,11 @@ class Flava(nn.Module):
     # What they are made of.
 
     def image_states(
-        self, image: Tensor, patches_masked: Tensor | None = None, *, read: Tensor | None = None
+        self,
+        image: Tensor,
+        patches_masked: Tensor | None = None,
+        *,
+        read: Tensor | Sequence[Tensor] | None = None,
     ) -> Tensor:
         """image (b, 3, h, w) -> (b, 1+n, width) before the last norm; hidden patches unseen.
 
@@ -568,18 +572,18 @@ def first_rows(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
 
 def read_of(
     versions: dict[str, int], tokens: int, first: int | None, device: torch.device
-) -> Tensor | None:
-    """Which states are read, (rows, tokens) bool: of what is whole the `first`, else all.
+) -> list[Tensor] | None:
+    """Which states are read, (rows, tokens) bool for each version: of what is whole the `first`.
 
-    versions: "whole" or "holed" -> rows. None where every state is read.
+    versions: "whole" or "holed" -> rows; of what has holes all is read. None where every state is.
     """
     if first is None or "whole" not in versions:
         return None
     place = torch.arange(tokens, device=device)
-    return torch.cat([
+    return [
         (place < (first if version == "whole" else tokens)).expand(rows, -1)
         for version, rows in versions.items()
-    ])  # fmt: skip
+    ]
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

@@ -88,23 +88,34 @@ class Attention(nn.Module):
         context: Tensor | None = None,
         visible: Tensor | None = None,
         return_attention: bool = False,
-        *,
-        rows: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """x (b, t, width), context (b, s, context_width) or None for itself -> (b, t, width).
 
         `visible` (b, s) or broadcastable to (b, h, t, s). With return_attention also the weights
-        (b, h, t, s); the output beside them is the same. `rows` (r,), places counted through the
-        batch: the output of these alone, (r, width).
+        (b, h, t, s); the output beside them is the same.
         """
-        context = x if context is None else context
-        q, k, v = (
-            split_heads(projected, self.heads)
-            for projected in (self.q_proj(x), self.k_proj(context), self.v_proj(context))
+        keys_values = self.keys_values(x if context is None else context)
+        return self.attend(x, keys_values, visible, return_attention)
+
+    def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """What there is to look at: context (b, s, context_width) -> keys, values (b, h, s, d)."""
+        return tuple(
+            split_heads(project(context), self.heads) for project in (self.k_proj, self.v_proj)
         )
-        mask = key_mask(visible)
+
+    def attend(
+        self,
+        x: Tensor,
+        keys_values: tuple[Tensor, Tensor],
+        visible: Tensor | None = None,
+        return_attention: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """`forward` where keys and values are there already: several texts may look at a picture.
+
+        x (b, t, width), keys_values (b, h, s, d) each -> (b, t, width).
+        """
+        query, mask = split_heads(self.q_proj(x), self.heads), key_mask(visible)
         if return_attention:
-            weights = attention_map(q, k, mask)
-            return self.out_proj(merge_heads(weights @ v)), weights
-        seen = merge_heads(fused_attention(q, k, v, mask))
-        return self.out_proj(seen if rows is None else seen.flatten(0, 1)[rows])
+            weights = attention_map(query, keys_values[0], mask)
+            return self.out_proj(merge_heads(weights @ keys_values[1])), weights
+        return self.out_proj(merge_heads(fused_attention(query, *keys_values, mask)))

@@ -1,5 +1,7 @@
 """BERT's encoder (Devlin et al. 2018, arXiv 1810.04805): word pieces that read both ways."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -62,7 +64,7 @@ class Bert(nn.Module):
         return_attention: bool = False,
         *,
         token_type_ids: Tensor | None = None,
-        read: Tensor | None = None,
+        read: Tensor | Sequence[Tensor] | None = None,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """What the last block gives, before the last norm if there is one: (b, t, width).
 

@@ -4,7 +4,7 @@ Post-norm, LayerNorm(x + f(x)), is the original (Vaswani et al. 2017; BERT); pre
 x + f(LayerNorm(x)), trains without warm-up tricks (Xiong et al. 2020, arXiv 2002.04745; ViT).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -108,20 +108,32 @@ class Block(nn.Module):
     def only(self, x: Tensor, read: Tensor, visible: Tensor | None = None) -> Tensor:
         """`forward` for the tokens that are read; the others stay as they are. Exact, and cheaper.
 
-        x (b, t, width), read (b, t) bool -> (b, t, width). Attention looks at all of them; but nine
-        of a block's twelve parts of work, what follows it, are done for those that are read.
+        x (b, t, width), read (b, t) bool, visible (b, t) -> (b, t, width). What is read looks at
+        all tokens; for the others keys and values are computed, and nothing else.
         """
-        rows = torch.nonzero(read.flatten()).squeeze(1)
+        places, real = places_of(read)
+        if places.shape == read.shape:
+            return self(x, visible)
         tokens = self.norm1(x) if self.norm == "pre" else x
-        flat = x.flatten(0, 1)
         new = self.order(
-            flat[rows],
-            lambda _: self.dropout(self.attention(tokens, None, visible, rows=rows)),
-            lambda token: self.dropout(self.mlp(token)),
+            x.gather(1, places.unsqueeze(2).expand(-1, -1, x.shape[2])),
+            lambda asked: self.dropout(self.attention(asked, tokens, visible)),
+            lambda asked: self.dropout(self.mlp(asked)),
             self.norm1,
             self.norm2,
         )
-        return flat.to(new.dtype).index_copy(0, rows, new).view_as(x)
+        rows = torch.nonzero(read.flatten()).squeeze(1)
+        return x.flatten(0, 1).to(new.dtype).index_copy(0, rows, new[real]).view_as(x)
+
+
+def places_of(read: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each row's True stand, from left to right, filled up to the longest row.
+
+    read (b, t) bool -> places (b, r) int64, and which of them are no filling (b, r) bool.
+    """
+    longest = max(1, int(read.sum(dim=1).max()))
+    places = read.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
+    return places, read.gather(1, places)
 
 
 class Transformer(nn.Module):
@@ -137,18 +149,23 @@ class Transformer(nn.Module):
         visible: Tensor | None = None,
         return_attention: bool = False,
         *,
-        read: Tensor | None = None,
+        read: Tensor | Sequence[Tensor] | None = None,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """x (b, t, width) -> (b, t, width); with return_attention also each block's weights.
 
         `read` (b, t) bool: the tokens whose output is used. The last block is computed for them
-        only; what stands elsewhere is of no use.
+        only; what stands elsewhere is of no use. Several masks (b1, t), (b2, t), ... speak for so
+        many rows each: those of which little is read are not held up by the others.
         """
         if read is not None and not return_attention:
             *blocks, last = self.blocks
             for block in blocks:
                 x = block(x, visible)
-            return last.only(x, read, visible)
+            masks = (read,) if isinstance(read, Tensor) else read
+            sizes = [len(mask) for mask in masks]
+            seen = [None] * len(sizes) if visible is None else visible.split(sizes)
+            parts = zip(x.split(sizes), masks, seen, strict=True)
+            return torch.cat([last.only(*part) for part in parts])
         maps = []
         for block in self.blocks:
             x = block(x, visible, return_attention)

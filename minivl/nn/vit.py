@@ -4,6 +4,7 @@ A picture is cut into patches, each patch becomes a token, a class token is put 
 transformer reads them all.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -179,7 +180,7 @@ class ViT(nn.Module):
         return_attention: bool = False,
         *,
         edit: Layer | None = None,
-        read: Tensor | None = None,
+        read: Tensor | Sequence[Tensor] | None = None,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """What the last block gives, before the last norm: (b, 1+gh*gw, width).
 

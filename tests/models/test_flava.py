@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -217,21 +218,22 @@ def test_only_the_heads_of_the_objectives_are_made():
 
 def test_the_last_blocks_work_for_what_some_loss_reads(make, pairs):
     """Class tokens of what is whole, all of what goes on to be fused, and there hidden places of
-    true pairs, and [CLS_M] of all."""
-    model, worked = make(), {}
+    true pairs, and [CLS_M] of all; each row as long as the batch's longest."""
+    model, worked = make(), Counter()
     for name in ("image", "text", "multimodal"):
         mlp = getattr(model, f"{name}_encoder").transformer.blocks[-1].mlp
         mlp.register_forward_hook(
-            lambda m, given, out, n=name: worked.__setitem__(n, out.flatten(0, -2).shape[0])
+            lambda m, given, out, n=name: worked.update({n: out.flatten(0, -2).shape[0]})
         )
     model(pairs)
     patches, words = pairs["patches_masked"], pairs["mlm_labels"] != -100
     true = pairs["itm_labels"] == 1
-    asked = patches[true].sum() + words[true].sum()
-    assert worked == {"image": 5 + 5 * 10, "text": 5 + 5 * 6, "multimodal": 5 + asked}
+    asked = patches[true].flatten(1).sum(dim=1) + words[true].sum(dim=1)
+    assert worked == {"image": 5 + 5 * 10, "text": 5 + 5 * 6, "multimodal": 5 * (1 + asked.max())}
     worked.clear()
     model(pictures(pairs)), model(texts(pairs))
-    assert worked == {"image": patches.sum(), "text": words.sum()}
+    most = patches.flatten(1).sum(dim=1).max(), words.sum(dim=1).max()
+    assert worked == {"image": 5 * most[0], "text": 5 * most[1]}
 
 
 # What the losses are.
