@@ -1,11 +1,33 @@
 """BERT's encoder (Devlin et al. 2018, arXiv 1810.04805): word pieces that read both ways."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from minivl.nn.transformer import Activation, Norm, Transformer, init_transformer
+from minivl.nn.transformer import Activation, Layer, Norm, Transformer, init_transformer
+
+
+def fusion_block(
+    text: Tensor,
+    image: Any,
+    self_attention: Layer,
+    cross_attention: Callable[[Tensor, Any], Tensor],
+    mlp: Layer,
+    norm1: Layer,
+    norm2: Layer,
+    norm3: Layer,
+) -> Tensor:
+    """BERT's block with a look at the picture between its two steps; each ends with a norm.
+
+    text (b, t, width), image (b, n, d), or whatever cross_attention(words, image) takes for it
+    -> (b, t, width). ALBEF (Li et al. 2021, arXiv 2107.07651), section 3.1; Vaswani et al. 2017's
+    decoder, section 3.1.
+    """
+    x = norm1(text + self_attention(text))
+    x = norm2(x + cross_attention(x, image))
+    return norm3(x + mlp(x))
 
 
 class Bert(nn.Module):

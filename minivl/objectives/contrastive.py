@@ -1,7 +1,7 @@
 """Contrastive learning of pictures and sentences (CLIP: Radford et al. 2021, arXiv 2103.00020).
 
 Each picture must find its sentence among all sentences of the batch, and each sentence its
-picture. Letters: n pictures, m sentences, d width of the shared space.
+picture. Letters: n pictures, m sentences, d width of the shared space; b pairs, Q old features.
 """
 
 import math
@@ -9,6 +9,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from minivl.objectives.momentum import soft_cross_entropy
 
 LOGIT_SCALE_START = math.log(1 / 0.07)
 """ln(1 / temperature) at the start of training; section 2.5."""
@@ -75,6 +77,34 @@ def paired_info_nce(
             similarity_logits(text, all_image, logit_scale))  # fmt: skip
     found = [F.cross_entropy(one, target, ignore_index=-1, reduction="sum") for one in both]
     return sum(found) / 2 / is_pair.sum().clamp(min=1)
+
+
+def itc_with_queue(
+    image: Tensor,
+    text: Tensor,
+    image_m: Tensor,
+    text_m: Tensor,
+    image_queue: Tensor,
+    text_queue: Tensor,
+    temperature: float | Tensor,
+    targets: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """ITC of ALBEF (Li et al. 2021, sections 3.2, 3.3): find the teacher's features, old ones too.
+
+    image, text (b, d) of the student, image_m, text_m (b, d) of its momentum twin, queues (d, Q) of
+    the twin's earlier features, all of length 1; the temperature divides -> scalar, the mean of
+    both directions. The row's own partner is in column i, the queue behind the batch. `targets`:
+    what each picture, and each text, is to find, (b, b + Q) each, in place of that column.
+    """
+    keys = [
+        torch.cat([batch.detach().T, queue.detach()], dim=1)
+        for batch, queue in ((text_m, text_queue), (image_m, image_queue))
+    ]
+    logits = [image @ keys[0] / temperature, text @ keys[1] / temperature]
+    if targets is not None:
+        return sum(map(soft_cross_entropy, logits, targets)) / 2
+    target = torch.arange(len(image), device=image.device)
+    return sum(F.cross_entropy(one, target) for one in logits) / 2
 
 
 def clamp_logit_scale(logit_scale: Tensor) -> None:

@@ -117,3 +117,11 @@ class Stage:
     """Streams take turns by lot, each as often as its weight says, or one after the other."""
     notes: tuple[str, ...] = field(default=())
     """Lines printed before the first step (expected time, memory)."""
+
+
+def alpha_at(step: int, steps_per_epoch: int, alpha: float = 0.4) -> float:
+    """The teacher's share at a step (from 0): grows from 0 to alpha in the first epoch and stays.
+
+    ALBEF (Li et al. 2021, section 3.5): before it has learned, the teacher knows no better.
+    """
+    return alpha * min(1.0, step / steps_per_epoch)
