@@ -86,7 +86,7 @@ class FusionBlock(nn.Module):
         twice.
         """
         seen = self.cross_attention.keys_values(image)
-        return seen if image_index is None else tuple(part[image_index] for part in seen)
+        return seen if image_index is None else tuple(part.index_select(0, image_index) for part in seen)
 
     def only(
         self,
@@ -117,7 +117,7 @@ class FusionBlock(nn.Module):
         image_visible: Tensor | None,
         return_attention: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """New states (b, r, width) of some of a text's words: asked (b, r, width) of (b, t, width)."""
+        """New states of some of a text's words: asked (b, r, width) of (b, t, width)."""
         whole, weights = asked is text, None
         words = text if whole or self.norm == "post" else self.norm1(text)
 
