@@ -86,7 +86,9 @@ class FusionBlock(nn.Module):
         twice.
         """
         seen = self.cross_attention.keys_values(image)
-        return seen if image_index is None else tuple(part.index_select(0, image_index) for part in seen)
+        if image_index is None:
+            return seen
+        return tuple(part.index_select(0, image_index) for part in seen)
 
     def only(
         self,
