@@ -1,13 +1,16 @@
-"""Does a map point at the thing? Attention against exact masks, without a trained reader.
+"""Does a map point at the thing? Attention against exact masks or boxes, without a trained reader.
 
 Letters: n pictures, gh and gw rows and columns of a map, h and w of a picture in pixels. A map's
 cell weighs all its pixels alike. What a map that is the same everywhere gets is the chance level:
-the object's share of the area.
+against masks the object's share of the area, against boxes its share of the cells' centres.
+
+Boxes are x0, y0, x1, y1 in pixels; x1 and y1 are the first column and row behind the box.
 """
 
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from einops import reduce
 from torch import Tensor
 
@@ -114,3 +117,72 @@ def best_head(maps: Tensor, masks: Tensor) -> int:
     """
     inside = cell_shares(masks, (maps.shape[-2], maps.shape[-1]))
     return int(mass_inside(maps, inside.unsqueeze(1)).mean(dim=0).argmax())
+
+
+def pointing_hit(
+    heat: Tensor, box: tuple[float, float, float, float], size: tuple[int, int]
+) -> bool:
+    """Whether the centre of the hottest cell lies inside the box: the pointing game with boxes.
+
+    heat (gh, gw), size (h, w) of the picture; of equally hot cells the first counts. Zhang et al.
+    2016, arXiv 1608.00507, without their tolerance of 15 pixels.
+    """
+    (gh, gw), (height, width), (x0, y0, x1, y1) = heat.shape, size, box
+    row, column = divmod(int(heat.argmax()), gw)
+    x, y = (column + 0.5) * width / gw, (row + 0.5) * height / gh
+    return x0 <= x < x1 and y0 <= y < y1
+
+
+def centres_inside(
+    grid: tuple[int, int], box: tuple[float, float, float, float], size: tuple[int, int]
+) -> Tensor:
+    """Which cells' centres lie inside the box, bool (gh, gw)."""
+    (gh, gw), (height, width), (x0, y0, x1, y1) = grid, size, box
+    y = (torch.arange(gh) + 0.5) * height / gh
+    x = (torch.arange(gw) + 0.5) * width / gw
+    return ((y0 <= y) & (y < y1))[:, None] & ((x0 <= x) & (x < x1))
+
+
+def pointing_share(heat: Tensor, inside: Tensor) -> float:
+    """The share of the hottest cells that lie inside: `pointing_hit` where ties are drawn by lot.
+
+    heat, inside (gh, gw). A flat map so gets what a cell at random gets, not the top left corner's.
+    """
+    return inside[heat == heat.max()].double().mean().item()
+
+
+def box_scores(heat: Tensor, boxes: Tensor) -> Tensor:
+    """How well each box frames the heat: its sum inside / sqrt(area). ALBEF's rank of proposals.
+
+    heat (h, w) of each pixel, boxes (m, 4) int64 inside the picture -> (m,) float64. The sum would
+    prefer the largest box, the mean the smallest.
+    """
+    # Sums over all pixels above and to the left: four of them give the sum of any box.
+    total = F.pad(heat.double().cumsum(dim=0).cumsum(dim=1), (1, 0, 1, 0))
+    x0, y0, x1, y1 = boxes.unbind(dim=1)
+    inside = total[y1, x1] - total[y0, x1] - total[y1, x0] + total[y0, x0]
+    return inside / ((x1 - x0) * (y1 - y0)).double().sqrt()
+
+
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Overlap of each box with each: a (n, 4), b (m, 4) -> (n, m).
+
+    The benchmark's code has boxes that name their last pixel, and adds one to each side: the same.
+    """
+    low = torch.maximum(a[:, None, :2], b[None, :, :2])
+    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    both = (high - low).clamp(min=0).prod(dim=-1)
+    area_a, area_b = ((box[:, 2:] - box[:, :2]).prod(dim=-1) for box in (a, b))
+    return both / (area_a[:, None] + area_b - both)
+
+
+def best_box_hit(heat: Tensor, boxes: Tensor, target: Tensor, overlap: float = 0.5) -> float:
+    """Whether the box that frames the heat best is the target; ties are drawn by lot.
+
+    heat (h, w), boxes (m, 4), target (4,). Right is a box that overlaps the target by half or more
+    (RefCOCO's rule), so that boxes of a detector may be judged, too.
+    """
+    scores = box_scores(heat, boxes)
+    best = scores >= scores.max() * (1 - 1e-9)  # equal but for rounding
+    right = box_iou(boxes, target[None])[:, 0] >= overlap
+    return right[best].double().mean().item()
