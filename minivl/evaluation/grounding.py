@@ -183,6 +183,6 @@ def best_box_hit(heat: Tensor, boxes: Tensor, target: Tensor, overlap: float = 0
     (RefCOCO's rule), so that boxes of a detector may be judged, too.
     """
     scores = box_scores(heat, boxes)
-    best = scores >= scores.max() * (1 - 1e-9)  # equal but for rounding
+    best = scores >= scores.max() - 1e-9 * scores.abs().max()  # equal but for rounding
     right = box_iou(boxes, target[None])[:, 0] >= overlap
     return right[best].double().mean().item()

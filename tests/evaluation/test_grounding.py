@@ -249,7 +249,7 @@ def test_the_best_box_is_right_if_it_overlaps_the_thing_by_half():
     assert best_box_hit(heat, boxes, torch.tensor([6, 6, 10, 10])) == 0
 
 
-@pytest.mark.parametrize("heat", [0.0, 1.0, 1e-20])
+@pytest.mark.parametrize("heat", [0.0, 1.0, 1e-20, -1.0])
 def test_a_flat_map_chooses_between_equal_boxes_by_lot(heat):
     boxes = torch.tensor([[0, 0, 4, 4], [5, 5, 9, 9], [0, 5, 4, 9]])
     flat = torch.full((10, 10), heat)
