@@ -1,0 +1,1 @@
+"""Bridges: published weights into our models, and ours into the published formats."""

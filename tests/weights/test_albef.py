@@ -1,0 +1,129 @@
+"""Every official layout comes in whole and goes out as it came."""
+
+import pytest
+import torch
+
+from minivl.errors import UserError
+from minivl.weights.albef import Layout, from_official, official_layout, our_layout, to_official
+
+TASKS = ["pretrain", "retrieval", "vqa", "ve", "nlvr", "assignment"]
+
+
+def same(found, wanted):
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert found[name].dtype == value.dtype, name
+        assert torch.equal(found[name], value), name
+
+
+@pytest.mark.parametrize("twins", [True, False])
+@pytest.mark.parametrize("task", TASKS)
+def test_in_and_out_again(official, task, twins):
+    theirs = official(task, twins)
+    ours = from_official(theirs)
+    same(to_official(ours), theirs)
+    same(from_official(to_official(ours)), ours)
+    assert official_layout(theirs) == our_layout(ours)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_number_comes_in_once(official, task):
+    """All drawn numbers differ: they are there, each once, but for what a file says twice."""
+    theirs = official(task)
+    once = [
+        value
+        for name, value in theirs.items()
+        if "predictions.decoder" not in name and not name.endswith("position_ids")
+    ]
+    found, wanted = (
+        torch.cat([one.flatten().double() for one in tensors]).sort().values
+        for tensors in (from_official(theirs).values(), once)
+    )
+    assert torch.equal(found, wanted)
+
+
+def test_where_some_tensors_end_up(official):
+    theirs = official("pretrain")
+    ours = from_official(theirs)
+    qkv = theirs["visual_encoder.blocks.1.attn.qkv.weight"]
+    for place, letter in enumerate("qkv"):
+        part = ours[f"image_encoder.transformer.blocks.1.attention.{letter}_proj.weight"]
+        assert torch.equal(part, qkv[8 * place : 8 * place + 8])
+    kernel = theirs["visual_encoder.patch_embed.proj.weight"]
+    vector = ours["image_encoder.patch_embed.projection.weight"][5]
+    assert vector[1 * 4 + 1 * 2 + 0] == kernel[5, 1, 1, 0]  # channel, row, column
+    for official_name, own in {
+        "text_encoder.bert.encoder.layer.0.output.LayerNorm.bias": (
+            "text_encoder.transformer.blocks.0.norm2.bias"
+        ),
+        # The first layer that looks at pictures is the second of BERT here.
+        "text_encoder.bert.encoder.layer.1.attention.self.key.weight": (
+            "fusion_encoder.blocks.0.self_attention.k_proj.weight"
+        ),
+        "text_encoder.bert.encoder.layer.3.crossattention.output.LayerNorm.weight": (
+            "fusion_encoder.blocks.2.norm2.weight"
+        ),
+        "text_encoder_m.bert.encoder.layer.3.output.LayerNorm.weight": (
+            "momentum_encoder.fusion_encoder.blocks.2.norm3.weight"
+        ),
+        "text_encoder_m.cls.predictions.bias": "momentum_encoder.mlm_head.bias",
+        "vision_proj_m.weight": "momentum_encoder.image_proj.weight",
+        "temp": "temperature",
+    }.items():
+        assert torch.equal(ours[own], theirs[official_name]), own
+    assert ours["queue_pointer"].shape == () and ours["queue_pointer"] == 4
+    assert not any("decoder" in name or "position_ids" in name for name in ours)
+
+
+def test_layouts(official):
+    assert official_layout(official("pretrain")) == Layout("pretrain", 2, 1, 3)
+    assert official_layout(official("vqa", twins=False)) == Layout("vqa", 2, 1, 3, 2, False)
+    assert official_layout(official("nlvr")) == Layout("classification", 2, 1, 6)
+    queue = from_official(official("retrieval"))["picture_id_queue"]
+    assert queue.tolist() == [5, 2, 7, -100, -100, -100]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_tensor_too_few_or_too_many_is_named(official, task):
+    theirs = official(task)
+    lost = "visual_encoder.blocks.0.mlp.fc2.bias"
+    with pytest.raises(UserError, match=f"lacks {lost}"):
+        from_official({name: value for name, value in theirs.items() if name != lost})
+    with pytest.raises(UserError, match="should not have text_encoder.pooler.dense.bias"):
+        from_official(theirs | {"text_encoder.pooler.dense.bias": torch.zeros(8)})
+    ours = from_official(theirs)
+    lost = "fusion_encoder.blocks.1.cross_attention.k_proj.bias"
+    with pytest.raises(UserError, match=f"lacks {lost}"):
+        to_official({name: value for name, value in ours.items() if name != lost})
+    with pytest.raises(UserError, match="should not have text_encoder.norm.weight"):
+        to_official(ours | {"text_encoder.norm.weight": torch.zeros(8)})
+
+
+def test_a_whole_layer_too_few_is_named(official):
+    theirs = official("retrieval")
+    cut = {name: value for name, value in theirs.items() if "layer.0." not in name}
+    with pytest.raises(UserError, match="lacks text_encoder.encoder.layer.0.") as error:
+        from_official(cut)
+    assert "more" in str(error.value)
+
+
+def test_ties_that_came_undone_are_no_file_of_albef(official):
+    theirs = official("pretrain")
+    for name, source in {
+        "text_encoder.cls.predictions.decoder.weight": "the word embeddings",
+        "text_encoder_m.cls.predictions.decoder.bias": "predictions.bias",
+        "text_encoder.bert.embeddings.position_ids": "0, 1, 2",
+    }.items():
+        with pytest.raises(UserError, match=f"{name} differs from {source}"):
+            from_official(theirs | {name: theirs[name] + 1})
+        without = {other: value for other, value in theirs.items() if other != name}
+        same(from_official(without), from_official(theirs))  # transformers leave them out today
+
+
+def test_other_models_are_told_apart(official):
+    with pytest.raises(UserError, match="no file of ALBEF: it begins with encoder.weight"):
+        from_official({"encoder.weight": torch.zeros(1)})
+    with pytest.raises(UserError, match="no weights of ALBEF"):
+        to_official({"image_encoder.norm.bias": torch.zeros(1)})
+    with pytest.raises(UserError, match="no file of ALBEF"):
+        from_official({})
