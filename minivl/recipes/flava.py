@@ -541,8 +541,8 @@ SIZES["tiny"] = FlavaRecipe(
             dinos.SIZES["tiny"].data,
             crops=replace(dinos.EASY_CROPS, global_size=48, local_size=24),
         ),
-        # A beginning only: what DINO is good for takes the 1,200 steps of its own recipe.
-        training=replace(dinos.SIZES["tiny"].training, steps=200, evaluate_every=0),
+        # A beginning: 200 steps learn nothing yet, its own recipe has 1,200.
+        training=replace(dinos.SIZES["tiny"].training, steps=500, evaluate_every=0),
         evaluation=dinos.Evaluation(gallery=768, queries=384, looked_at=128),
     ),
     mim=MimStage(
