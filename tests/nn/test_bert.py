@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minivl.nn.bert import Bert
+from minivl.nn.bert import Bert, fusion_block
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 SMALL = {"vocab_size": 20, "width": 8, "depth": 2, "heads": 2, "max_length": 10}
@@ -79,3 +79,55 @@ def test_base_has_the_published_number_of_weights(count_weights):
     """BERT-base has 109,482,240 with its pooler, one square layer of 768."""
     count = count_weights(lambda: Bert(vocab_size=30_522, width=768, depth=12, heads=12))
     assert count == 109_482_240 - (768**2 + 768)
+
+
+# Steps that can be followed by hand.
+def centred(x):
+    return x - x.mean(dim=-1, keepdim=True)
+
+
+def by_its_sum(x, image):
+    return x * image.sum(dim=1, keepdim=True)
+
+
+WORDS = torch.tensor([[[0.0, 0, 3]]])
+PICTURE = torch.tensor([[[1.0, 0, 0], [2, 0, 0]]])
+
+
+def test_a_fusion_block_by_hand():
+    """0 0 12 less its mean: -4 -4 8; with 3 times the first: -12 0 12; with squares: 36 -96 60."""
+    steps = (torch.square, by_its_sum, torch.square, centred, centred, centred)
+    assert fusion_block(WORDS, PICTURE, *steps).tolist() == [[[36, -96, 60]]]
+
+
+def test_a_fusion_block_takes_its_three_steps_in_order():
+    """Each step is called once with what the one before gave; only the second sees the picture."""
+    called = []
+
+    def step(name, result):
+        def call(x, *image):
+            called.append((name, x.item(), *(one.item() for one in image)))
+            return torch.tensor(result)
+
+        return call
+
+    text, image = torch.tensor(1.0), torch.tensor(100.0)
+    names = ("self", "cross", "mlp", "norm1", "norm2", "norm3")
+    results = (2.0, 20.0, 200.0, 5.0, 7.0, 11.0)
+    assert fusion_block(text, image, *map(step, names, results)) == 11
+    assert called == [
+        ("self", 1), ("norm1", 3),
+        ("cross", 5, 100), ("norm2", 25),
+        ("mlp", 7), ("norm3", 207),
+    ]  # fmt: skip
+
+
+def test_steps_that_say_nothing_leave_three_norms():
+    def nothing(x, *image):
+        return torch.zeros_like(x)
+
+    def halved(x):
+        return x / 2
+
+    found = fusion_block(WORDS, PICTURE, nothing, nothing, nothing, halved, halved, halved)
+    assert torch.equal(found, WORDS / 8)

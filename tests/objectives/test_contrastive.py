@@ -11,9 +11,11 @@ from minivl.objectives.contrastive import (
     clamp_logit_scale,
     global_info_nce,
     info_nce,
+    itc_with_queue,
     paired_info_nce,
     similarity_logits,
 )
+from minivl.objectives.momentum import soft_cross_entropy, soft_targets
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -199,3 +201,69 @@ def test_processes_weigh_in_by_their_true_pairs(normal, world):
         torch.autograd.grad(shared, leaves), torch.autograd.grad(joint, leaves), strict=True
     ):
         torch.testing.assert_close(a, b, **CLOSE)
+
+
+def numbers(*rows):
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+# Two pairs as student and twin see them, and two old features of each side, a column each.
+PAIRS = (
+    numbers([1, 0], [0, 1]),
+    numbers([0.6, 0.8], [0, 1]),
+    numbers([0.8, 0.6], [0, 1]),
+    numbers([1, 0], [0.6, 0.8]),
+)
+QUEUES = numbers([0, 1], [1, 0]), numbers([0, 0.8], [1, 0.6])
+
+
+@pytest.mark.parametrize(("temperature", "loss"), [(1.0, 1.158778), (0.5, 1.013492)])
+def test_two_pairs_and_a_queue_by_hand(temperature, loss):
+    """At 1: rows 1 .6 0 .8 / 0 .8 1 .6 and .96 .8 .8 .6 / .6 1 1 0, the first two the batch's."""
+    for divisor in (temperature, torch.tensor(temperature).double()):
+        found = itc_with_queue(*PAIRS, *QUEUES, divisor)
+        assert found.item() == pytest.approx(loss, abs=1e-6)
+
+
+def test_only_the_student_and_the_temperature_learn():
+    *pairs, temperature = (x.clone().requires_grad_() for x in (*PAIRS, numbers(0.5)[0]))
+    queues = [queue.clone().requires_grad_() for queue in QUEUES]
+    for targets in (None, (torch.eye(2, 4).double(),) * 2):
+        loss = itc_with_queue(*pairs, *queues, temperature, targets)
+        image, text, *constants, scale = torch.autograd.grad(
+            loss, [*pairs, *queues, temperature], allow_unused=True
+        )
+        assert image.any() and text.any() and scale.any()
+        assert constants == [None] * 4
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), b=st.integers(1, 5), length=st.integers(0, 6))
+def test_the_queue_adds_columns_and_the_target_is_a_share(normal, seed, b, length):
+    """Every form of the loss against the similarity of each row and each key, one by one."""
+    image, text, image_m, text_m = (F.normalize(normal(seed + i, b, 3), dim=1) for i in range(4))
+    queues = [F.normalize(normal(seed + i, 3, length), dim=0) for i in (4, 5)]
+    targets = [normal(seed + i, b, b + length).softmax(dim=1) for i in (6, 7)]
+    losses = []
+    for query, batch, queue in ((image, text_m, queues[1]), (text, image_m, queues[0])):
+        keys = [*batch, *queue.T]
+        losses.append(torch.stack([torch.stack([q @ key / 0.07 for key in keys]) for q in query]))
+    plain = itc_with_queue(image, text, image_m, text_m, *queues, 0.07)
+    torch.testing.assert_close(plain, (cross(losses[0]) + cross(losses[1])) / 2, **CLOSE)
+    soft = itc_with_queue(image, text, image_m, text_m, *queues, 0.07, tuple(targets))
+    expected = sum(map(soft_cross_entropy, losses, targets)) / 2
+    torch.testing.assert_close(soft, expected, **CLOSE)
+    # A teacher without a share leaves the labels.
+    hard = torch.eye(b, b + length, dtype=torch.float64)
+    labels = [soft_targets(logits, hard, 0.0) for logits in losses]
+    same = itc_with_queue(image, text, image_m, text_m, *queues, 0.07, tuple(labels))
+    torch.testing.assert_close(same, plain, **CLOSE)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), b=st.integers(1, 6), temperature=st.floats(0.01, 1))
+def test_without_queue_and_with_twins_alike_it_is_clips_loss(normal, seed, b, temperature):
+    image, text = (F.normalize(normal(seed + i, b, 4), dim=1) for i in range(2))
+    empty = torch.empty(4, 0, dtype=torch.float64)
+    found = itc_with_queue(image, text, image, text, empty, empty, temperature)
+    torch.testing.assert_close(found, info_nce(image @ text.T / temperature), **CLOSE)
