@@ -50,13 +50,16 @@ OFFICIAL_MARKS: dict[str, Task] = {
 """The beginning of a name that only files of this task have."""
 
 OUR_MARKS: dict[str, Task] = {
+    "id_queue": "retrieval",
     "mlm_head.": "pretrain",
     "answer_decoder.": "vqa",
-    "picture_id_queue": "retrieval",
     "assignment_head.": "assignment",
     "head.": "classification",
 }
 
+
+UNTRAINED = ("mlm_head.", f"{TWIN}mlm_head.")
+"""What our model keeps while it is fine-tuned for retrieval, and the official one has not."""
 
 EXPORT_REMEDY = "export a model of the official parts: post-norm texts, patches without a stem"
 
@@ -84,7 +87,8 @@ def from_official(tensors: Tensors) -> Tensors:
                 f"{name} differs from {_source_of(name)}, which ALBEF ties it to",
                 "use a file that ALBEF's own code has written",
             )
-    return _our_shapes(to_ours(tensors, names))
+    ours = to_ours(tensors, names)
+    return ours | {n: ours[n].reshape(()) for n in ours.keys() & {"queue_pointer"}}
 
 
 def to_official(tensors: Tensors) -> Tensors:
@@ -92,11 +96,15 @@ def to_official(tensors: Tensors) -> Tensors:
 
     UserError where the official code has no place for one of them, or finds none for its own.
     """
-    names = names_of(our_layout(tensors))
+    layout = our_layout(tensors)
+    names = names_of(layout)
+    if layout.task == "retrieval":
+        tensors = {name: t for name, t in tensors.items() if not name.startswith(UNTRAINED)}
     ours = {own for parts in names.values() for own in parts}
     check_names("a model for ALBEF's code", tensors, ours, EXPORT_REMEDY)
-    found = _official_shapes(to_theirs(tensors, names))
-    return found | implied(found)
+    theirs = to_theirs(tensors, names)
+    theirs |= {n: theirs[n].reshape(1) for n in theirs.keys() & {"queue_ptr"}}
+    return theirs | implied(theirs)
 
 
 def official_layout(names: Collection[str]) -> Layout:
@@ -150,7 +158,7 @@ def names_of(layout: Layout) -> Names:
         names |= {f"{kind}_queue": (f"{kind}_queue",) for kind in ("image", "text")}
         names["queue_ptr"] = ("queue_pointer",)
     if layout.task == "retrieval":
-        names["idx_queue"] = ("picture_id_queue",)
+        names["idx_queue"] = ("id_queue",)
     if layout.task == "assignment":
         names |= linear("ta_head", "assignment_head")
     if layout.task not in ("vqa", "classification"):
@@ -220,22 +228,6 @@ def _twin(name: str) -> str:
     """visual_encoder.norm.bias -> visual_encoder_m.norm.bias."""
     module, rest = name.split(".", 1)
     return f"{module}_m.{rest}"
-
-
-def _our_shapes(tensors: Tensors) -> Tensors:
-    return tensors | {
-        name: tensors[name].reshape(shape)
-        for name, shape in (("queue_pointer", ()), ("picture_id_queue", (-1,)))
-        if name in tensors
-    }
-
-
-def _official_shapes(tensors: Tensors) -> Tensors:
-    return tensors | {
-        name: tensors[name].reshape(shape)
-        for name, shape in (("queue_ptr", (1,)), ("idx_queue", (1, -1)))
-        if name in tensors
-    }
 
 
 def _begins(names: Iterable[str], mark: str) -> bool:

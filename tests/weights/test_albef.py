@@ -79,8 +79,14 @@ def test_layouts(official):
     assert official_layout(official("pretrain")) == Layout("pretrain", 2, 1, 3)
     assert official_layout(official("vqa", twins=False)) == Layout("vqa", 2, 1, 3, 2, False)
     assert official_layout(official("nlvr")) == Layout("classification", 2, 1, 6)
-    queue = from_official(official("retrieval"))["picture_id_queue"]
-    assert queue.tolist() == [5, 2, 7, -100, -100, -100]
+
+
+def test_an_untrained_mlm_head_is_not_exported_for_retrieval(official):
+    """Ours keeps it in fine-tuning, and its file comes in without one."""
+    theirs = official("retrieval")
+    ours = from_official(theirs)
+    head = {"mlm_head.bias": torch.zeros(11), "momentum_encoder.mlm_head.bias": torch.zeros(11)}
+    same(to_official(ours | head), theirs)
 
 
 @pytest.mark.parametrize("task", TASKS)
