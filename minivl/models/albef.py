@@ -5,7 +5,6 @@ words look at the picture. A slower copy of all of it, the momentum twin, gives 
 answers to doubt with. How the losses of a batch come about: `models/albef_steps`.
 """
 
-import copy
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Literal
@@ -15,142 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minivl.models import albef_steps
+from minivl.models.albef_encoders import Encoders, Pool, follow, linear, twin_of
 from minivl.models.albef_steps import Summaries
 from minivl.nn.bert import Bert
 from minivl.nn.fusion import FusionEncoder
-from minivl.nn.head import PredictionHead
 from minivl.nn.precision import wide
-from minivl.nn.transformer import init_transformer
 from minivl.nn.vit import ViT
 from minivl.objectives import contrastive, dino, masked, matching, momentum
 
 Objective = Literal["itc", "itm", "mlm"]
 OBJECTIVES: tuple[Objective, ...] = ("itc", "itm", "mlm")
 """Image-text contrast, image-text matching, masked language modeling (section 3.2)."""
-Pool = Literal["cls", "mean"]
 NOBODY = -100
 """The picture whose id stands in the queue before there was any."""
-
-
-class Encoders(nn.Module):
-    """All that has a momentum twin: three encoders, two projections, the head that names words."""
-
-    def __init__(
-        self,
-        image_encoder: ViT,
-        text_encoder: Bert,
-        fusion_encoder: FusionEncoder,
-        *,
-        embed_dim: int,
-        image_pool: Pool = "cls",
-        text_pool: Pool = "cls",
-        eps: float = 1e-12,
-    ):
-        """`image_pool`, `text_pool`: what of a picture meets what of a sentence; the mean patch and
-        the mean word learn far sooner than the paper's class tokens."""
-        super().__init__()
-        self.embed_dim, self.eps = embed_dim, eps
-        self.image_pool, self.text_pool = image_pool, text_pool
-        self.image_encoder = image_encoder
-        self.text_encoder = text_encoder
-        self.fusion_encoder = fusion_encoder
-        self.image_proj = _linear(image_encoder.width, embed_dim)
-        self.text_proj = _linear(text_encoder.width, embed_dim)
-        words = text_encoder.word_embed.num_embeddings
-        self.mlm_head = PredictionHead(text_encoder.width, words, tied=True, eps=eps)
-
-    def image_tokens(self, image: Tensor, *, read: Any = None) -> Tensor:
-        """image (b, 3, h, w) -> tokens (b, 1+n, width), the class token first, normed.
-
-        `read` (b, 1+n), one mask or several, here and below: as in `Transformer`.
-        """
-        return self.image_encoder.norm(self.image_encoder.states(image, read=read))
-
-    def text_states(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, *, read: Any = None
-    ) -> Tensor:
-        """input_ids, attention_mask (b, t) -> states (b, t, width) of the text encoder, normed."""
-        states = self.text_encoder.states(input_ids, attention_mask, read=read)
-        return self.text_encoder.norm(states)
-
-    def fuse(
-        self,
-        image_tokens: Tensor,
-        text_states: Tensor,
-        attention_mask: Tensor | None = None,
-        return_attention: bool = False,
-        *,
-        image_index: Tensor | None = None,
-        read: Any = None,
-    ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Words that have looked at a picture: image_tokens (m, 1+n, w), text_states (b, t, width)
-        -> (b, t, width).
-
-        `image_index` (b): whose picture each text looks at; without, its own. With
-        return_attention also each block's weights on the picture (b, heads, t, 1+n).
-        """
-        seen = None if attention_mask is None else attention_mask.to(torch.bool)
-        return self.fusion_encoder(
-            text_states, image_tokens, seen, return_attention, image_index=image_index, read=read
-        )
-
-    def predict(self, fused: Tensor) -> Tensor:
-        """States (..., width) -> a score for each word of the vocabulary (..., words)."""
-        return self.mlm_head(fused, self.text_encoder.word_embed.weight)
-
-    def pool_image(self, tokens: Tensor) -> Tensor:
-        """tokens (b, 1+n, width), the class token first -> the picture's vector (b, width)."""
-        return tokens[:, 0] if self.image_pool == "cls" else tokens[:, 1:].mean(dim=1)
-
-    def pool_text(self, states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """States (b, t, width), [CLS] first -> the text's vector (b, width), padding left out."""
-        if self.text_pool == "cls":
-            return states[:, 0]
-        if attention_mask is None:
-            return states.mean(dim=1)
-        seen = attention_mask.to(states.dtype).unsqueeze(2)
-        return (states * seen).sum(dim=1) / seen.sum(dim=1).clamp(min=1)
-
-    def image_vector(self, tokens: Tensor) -> Tensor:
-        """tokens (b, 1+n, width) -> g_v(v_cls), length 1: (b, embed_dim); section 3.2."""
-        return F.normalize(wide(self.image_proj(self.pool_image(tokens))), dim=-1)
-
-    def text_vector(self, states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """States (b, t, width) -> g_w(w_cls), length 1: (b, embed_dim); section 3.2."""
-        return F.normalize(wide(self.text_proj(self.pool_text(states, attention_mask))), dim=-1)
-
-    # The three exits.
-
-    def encode_image(
-        self, image: Tensor, return_attention: bool = False
-    ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """image (b, 3, h, w) -> (b, embed_dim), not normalised: where pictures meet sentences.
-
-        With return_attention also each block's weights (b, heads, 1+n, 1+n).
-        """
-        if return_attention:
-            tokens, maps = self.image_encoder(image, return_attention=True)
-            return self.image_proj(self.pool_image(tokens)), maps
-        return self.image_proj(self.pool_image(self.image_tokens(image)))
-
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """input_ids, attention_mask (b, t) -> (b, embed_dim), not normalised."""
-        states = self.text_states(input_ids, attention_mask)
-        return self.text_proj(self.pool_text(states, attention_mask))
-
-    def encode_pair(
-        self,
-        image: Tensor,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        return_attention: bool = False,
-    ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """image (b, 3, h, w), input_ids, attention_mask (b, t) -> fused states (b, t, width).
-
-        With return_attention also each block's weights on the picture (b, heads, t, 1+n).
-        """
-        states = self.text_states(input_ids, attention_mask)
-        return self.fuse(self.image_tokens(image), states, attention_mask, return_attention)
 
 
 class Albef(Encoders):
@@ -232,7 +108,7 @@ class Albef(Encoders):
         self.momentum_dropout, self.step = momentum_dropout, step
         self.momentum_encoder = twin_of(self)
         self.temperature = nn.Parameter(torch.tensor(temperature))
-        self.itm_head = _linear(fusion_encoder.width, 2)
+        self.itm_head = linear(fusion_encoder.width, 2)
         queues = F.normalize(torch.randn(2, embed_dim, queue_size), dim=1)
         for name, queue in zip(("image_queue", "text_queue"), queues, strict=True):
             self.register_buffer(name, queue.clone())
@@ -284,6 +160,11 @@ class Albef(Encoders):
         """Whether some loss compares the summaries of pictures and texts, the twin's included."""
         return "itc" in self.objectives or ("itm" in self.objectives and self.negatives == "hard")
 
+    @property
+    def asks_twin(self) -> bool:
+        """Whether some loss reads what the twin makes of a picture."""
+        return self.contrasts or self.distills("mlm")
+
     def distills(self, name: Objective) -> bool:
         """Whether a loss also follows the twin."""
         return name in self.objectives and name in self.distill
@@ -296,8 +177,9 @@ class Albef(Encoders):
         student, and the queue on: so that micro-batches do, as in the paper's code.
         """
         self.monitors = {}
-        if self.learning:
-            self.follow()
+        if self.learning and self.temperature_range is not None:
+            with torch.no_grad():
+                self.temperature.clamp_(*self.temperature_range)
         steps = {"fused": albef_steps.fused_step, "reference": albef_steps.reference_step}
         losses = steps[self.step](self, batch)
         self.monitors["temperature"] = self.temperature.detach().clone()
@@ -342,34 +224,17 @@ class Albef(Encoders):
     # What both steps are made of.
 
     def follow(self) -> None:
-        """The twin follows the student: before its features are asked for, as in the paper's code.
-
-        Running means of batch norms follow like weights; what they count is copied.
-        """
-        if self.temperature_range is not None:
-            with torch.no_grad():
-                self.temperature.clamp_(*self.temperature_range)
-        names = [name for name, _ in self.momentum_encoder.named_children()]
-        twin, student = (
-            [
-                tensor
-                for part in (getattr(encoders, name) for name in names)
-                for tensor in chain(part.parameters(), part.buffers())
-            ]
-            for encoders in (self.momentum_encoder, self)
-        )
-        pairs = list(zip(twin, student, strict=True))
-        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
-        momentum.ema_update([t for t, _ in averaged], [s for _, s in averaged], self.momentum)
-        for its, ours in pairs:
-            if not its.is_floating_point():
-                its.copy_(ours)
+        """Move the twin towards the student: before it is asked for features, as in the paper's
+        code, so that it has heard of the last optimiser step."""
+        if self.learning:
+            follow(self.momentum_encoder, self, self.momentum)
 
     def contrast(self, found: Summaries, batch: dict[str, Tensor]) -> Tensor:
         """ITC (section 3.2, equation 2): each side finds the twin's other side, in this batch or
         the queue; with soft targets where the twin is followed (equation 6)."""
         # Temperatures and softmax in float32 or better: bf16 has 8 bits.
         with torch.autocast(found.image.device.type, enabled=False):
+            self.monitors["itc_accuracy"] = self.found_right(found, batch)
             return contrastive.itc_with_queue(
                 *found,
                 self.image_queue,
@@ -378,6 +243,12 @@ class Albef(Encoders):
                 self.targets(found, batch),
             )
 
+    def found_right(self, found: Summaries, batch: dict[str, Tensor]) -> Tensor:
+        """Share of pictures and texts that find a right partner the most similar of the batch."""
+        right = self.right_partners(batch)
+        first = [one.argmax(dim=1, keepdim=True) for one in self.similarities(found)]
+        return torch.cat([right.gather(1, column) for column in first]).float().mean()
+
     def targets(self, found: Summaries, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
         """What each picture, and each text, is to find, (b, b+Q) each; None: its own partner."""
         soft, by_id = self.distills("itc"), self.id_queue is not None
@@ -385,7 +256,7 @@ class Albef(Encoders):
             return None
         rows = len(found.image)
         if by_id:
-            ids = batch["picture_ids"]
+            ids = pictures_of(batch)
             hard = (ids.unsqueeze(1) == torch.cat([ids, self.id_queue[0]])).to(found.image.dtype)
             hard = hard / hard.sum(dim=1, keepdim=True)
         else:
@@ -413,12 +284,12 @@ class Albef(Encoders):
             return
         news = {"image_queue": found.image_m, "text_queue": found.text_m}
         if self.id_queue is not None:
-            news["id_queue"] = batch["picture_ids"].unsqueeze(1)
+            news["id_queue"] = pictures_of(batch).unsqueeze(1)
         for name, keys in news.items():
             keys = keys if self.gather is None else self.gather(keys)
             queue, pointer = momentum.enqueue(getattr(self, name), keys, self.queue_pointer)
             getattr(self, name).copy_(queue)
-        self.queue_pointer.copy_(pointer)
+        self.queue_pointer.fill_(pointer)
 
     def wrong_partners(
         self, found: Summaries | None, batch: dict[str, Tensor]
@@ -443,11 +314,11 @@ class Albef(Encoders):
 
     def right_partners(self, batch: dict[str, Tensor]) -> Tensor:
         """Who may not be drawn as a wrong partner: (b, b) bool, the diagonal included."""
-        ids, pictures = batch["input_ids"], batch.get("picture_ids")
+        ids = batch["input_ids"]
         if self.exclude == "same":
-            return matching.same_pairs(ids, pictures)
+            return matching.same_pairs(ids, batch.get("picture_ids"))
         if self.exclude == "picture":
-            return pictures.unsqueeze(1) == pictures
+            return pictures_of(batch).unsqueeze(1) == pictures_of(batch)
         return torch.eye(len(ids), dtype=torch.bool, device=ids.device)
 
     def draw(self, weights: Tensor) -> Tensor:
@@ -483,22 +354,8 @@ class Albef(Encoders):
         return loss * count / counts.mean().clamp(min=1 / len(counts))
 
 
-def twin_of(encoders: Encoders) -> Encoders:
-    """A copy that learns nothing by itself: no gradient, evaluation mode."""
-    parts = (encoders.image_encoder, encoders.text_encoder, encoders.fusion_encoder)
-    twin = Encoders(
-        *map(copy.deepcopy, parts),
-        embed_dim=encoders.embed_dim,
-        image_pool=encoders.image_pool,
-        text_pool=encoders.text_pool,
-        eps=encoders.eps,
-    )
-    for name, part in twin.named_children():
-        part.load_state_dict(getattr(encoders, name).state_dict())
-    return twin.requires_grad_(False).eval()
-
-
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
-    init_transformer(layer, inputs)
-    return layer
+def pictures_of(batch: dict[str, Tensor]) -> Tensor:
+    """Which picture each row shows: picture_ids (b). ValueError where the batch does not say."""
+    if "picture_ids" not in batch:
+        raise ValueError("the batch has no picture_ids, which tell what is right for a picture")
+    return batch["picture_ids"]

@@ -1,8 +1,8 @@
 """One step of ALBEF, twice: as the paper tells it, and without doing anything twice.
 
-Both compute the same losses, gradients and queues from the same random numbers. `reference_step`
-is for reading; `fused_step` is what trains: one call of each encoder, pictures made into keys and
-values once, and of the last blocks only what some loss reads.
+Both compute the same losses, gradients, queues and twin from the same random numbers, but for
+dropout. `reference_step` is for reading, `fused_step` trains: one call of each encoder, a picture
+made into keys and values once, and of the last blocks only what some loss reads.
 """
 
 import math
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Batch = dict[str, Tensor]
 Losses = dict[str, Tensor]
+States = Tensor | None
 
 
 class Summaries(NamedTuple):
@@ -34,31 +35,30 @@ class Summaries(NamedTuple):
 
 
 def reference_step(model: "Albef", batch: Batch) -> Losses:
-    """The losses one after another, each with the passes of its own (section 3)."""
-    twin, losses = model.momentum_encoder, {}
+    """The losses in the paper's order, each with the passes that belong to it (section 3).
+
+    What is left out where no objective reads it is left out here, too.
+    """
+    twin, wanted, losses = model.momentum_encoder, model.objectives, {}
     ids, seen, b = batch["input_ids"], batch["attention_mask"].to(torch.bool), len(batch["image"])
 
-    # The encoders of one side each.
+    # Each side alone: the student, then its twin, which has followed before.
     image = model.image_tokens(batch["image"])
-    if model.objectives & {"itc", "itm"}:
-        text = model.text_states(ids, seen)
-    if model.contrasts or model.distills("mlm"):
-        with torch.no_grad():
-            image_m = twin.image_tokens(batch["image"])
+    text = model.text_states(ids, seen) if wanted & {"itc", "itm"} else None
+    model.follow()
+    with torch.no_grad():
+        image_m = twin.image_tokens(batch["image"]) if model.asks_twin else None
+        text_m = twin.text_states(ids, seen) if model.contrasts else None
 
-    # Summaries of pictures and texts meet: the student's look for the twin's.
-    found = None
-    if model.contrasts:
-        with torch.no_grad():
-            text_m = twin.text_states(ids, seen)
-            features_m = twin.image_vector(image_m), twin.text_vector(text_m, seen)
-        found = Summaries(model.image_vector(image), model.text_vector(text, seen), *features_m)
-    if "itc" in model.objectives:
+    # Image-text contrast: the student's summaries look for the twin's. Only then the queue is
+    # written, so that no batch meets itself there.
+    found = summaries_of(model, (image, text), (image_m, text_m), seen)
+    if "itc" in wanted:
         losses["itc"] = model.contrast(found, batch)
         model.remember(found, batch)
 
-    # Words look at the picture: do the two belong together?
-    if "itm" in model.objectives:
+    # Image-text matching: words look at the picture. Is it theirs? First those whose it is.
+    if "itm" in wanted:
         partners = model.wrong_partners(found, batch)
         images, texts, labels = matching.itm_batch(image, text, *partners)
         masks = matching.itm_batch(seen, seen, *partners)[1]
@@ -66,86 +66,78 @@ def reference_step(model: "Albef", batch: Batch) -> Losses:
         wrong = model.fuse(images[b:], texts[b:], masks[b:])
         losses["itm"] = model.match(model.judge(torch.cat([right, wrong])), labels)
 
-    # Words look at the picture: what is hidden?
-    if "mlm" in model.objectives:
-        holed = batch["mlm_input_ids"]
-        fused = model.fuse(image, model.text_states(holed, seen), seen)
-        teacher = None
+    # Masked language modeling: words look at the picture. Which are hidden? The twin is asked, too.
+    if "mlm" in wanted:
+        holed, teacher = batch["mlm_input_ids"], None
+        student = model.predict(model.fuse(image, model.text_states(holed, seen), seen))
         if model.distills("mlm"):
             with torch.no_grad():
                 teacher = twin.predict(twin.fuse(image_m, twin.text_states(holed, seen), seen))
-        losses["mlm"] = model.name_words(model.predict(fused), teacher, batch["mlm_labels"])
+        losses["mlm"] = model.name_words(student, teacher, batch["mlm_labels"])
     return losses
 
 
 def fused_step(model: "Albef", batch: Batch) -> Losses:
-    """`reference_step` with one call of each encoder of the student and of the twin.
+    """`reference_step` in one call of each encoder of the student, and of its twin.
 
-    Exact: equal losses and gradients but for the order of sums. Of 4b rows of fusion, b each are
-    the right pairs, texts with a wrong picture, pictures with a wrong text, and texts with holes.
+    Exact: what differs is the order of sums. Of 4b rows of fusion, b each are the right pairs,
+    texts with a wrong picture, pictures with a wrong text, and texts with holes.
     """
     twin, losses = model.momentum_encoder, {}
     seen = batch["attention_mask"].to(torch.bool)
     matches, names = "itm" in model.objectives, "mlm" in model.objectives
-    image, whole, holed = encode(
-        model, batch, summaries=model.contrasts, matches=matches, names=names
-    )
+    student = encode(model, batch, summaries=model.contrasts, matches=matches, names=names)
+    model.follow()
     with torch.no_grad():
-        image_m, whole_m, holed_m = encode(
-            twin, batch, summaries=model.contrasts, names=model.distills("mlm")
-        )
-    found = None
-    if model.contrasts:
-        with torch.no_grad():
-            features_m = twin.image_vector(image_m), twin.text_vector(whole_m, seen)
-        found = Summaries(model.image_vector(image), model.text_vector(whole, seen), *features_m)
+        teacher = encode(twin, batch, summaries=model.contrasts, names=model.distills("mlm"))
+    found = summaries_of(model, student[:2], teacher[:2], seen)
     if "itc" in model.objectives:
         losses["itc"] = model.contrast(found, batch)
         model.remember(found, batch)
 
-    own = torch.arange(len(seen), device=seen.device)
-    pictures, texts, masks, read = [], [], [], []
+    image, whole, holed = student
+    rows = []
     if matches:
-        picture, text, labels = matching.itm_batch(own, own, *model.wrong_partners(found, batch))
-        pictures.append(picture)
-        texts.append(whole.index_select(0, text))
-        masks.append(seen[text])
-        read += read_of({"whole": len(text)}, seen.shape[1], 1, seen.device)
+        pairs, labels = rows_of_pairs(whole, seen, model.wrong_partners(found, batch))
+        rows.append(pairs)
     if names:
-        hidden = batch["mlm_labels"] != IGNORE
-        pictures.append(own)
-        texts.append(holed)
-        masks.append(seen)
-        read.append(hidden)
-    if not read:
-        return losses
-    fused = model.fuse(
-        image, torch.cat(texts), torch.cat(masks), image_index=torch.cat(pictures), read=read
-    )
+        rows.append(rows_with_holes(holed, seen, batch["mlm_labels"]))
+    fused = fuse(model, image, rows)
     if matches:
-        losses["itm"] = model.match(model.judge(fused[: len(labels)]), labels)
+        losses["itm"] = model.match(model.judge(fused.pop(0)), labels)
     if names:
-        rows = selected_rows(hidden)
-        teacher = None
+        # The vocabulary is the largest layer: only what is hidden goes through it.
+        hidden = selected_rows(batch["mlm_labels"] != IGNORE)
+        scores, doubts = model.predict(fused[0].flatten(0, 1)[hidden]), None
         if model.distills("mlm"):
             with torch.no_grad():
-                fused_m = twin.fuse(image_m, holed_m, seen, read=hidden)
-                teacher = scores(twin, fused_m, rows)
-        student = scores(model, fused[-len(own) :], rows)
-        labels = batch["mlm_labels"].flatten()[rows].unsqueeze(0)
-        losses["mlm"] = model.name_words(student, teacher, labels)
+                (fused_m,) = fuse(twin, teacher[0], [rows[-1]._replace(text=teacher[2])])
+                doubts = twin.predict(fused_m.flatten(0, 1)[hidden]).unsqueeze(0)
+        asked = batch["mlm_labels"].flatten()[hidden]
+        losses["mlm"] = model.name_words(scores.unsqueeze(0), doubts, asked.unsqueeze(0))
     return losses
+
+
+def summaries_of(
+    model: "Albef", student: tuple[Tensor, States], twin: tuple[States, States], seen: Tensor
+) -> Summaries | None:
+    """Unit vectors of tokens (b, 1+n, width) and states (b, t, width); None where none is read."""
+    if not model.contrasts:
+        return None
+    own = model.image_vector(student[0]), model.text_vector(student[1], seen)
+    with torch.no_grad():
+        keys = model.momentum_encoder
+        return Summaries(*own, keys.image_vector(twin[0]), keys.text_vector(twin[1], seen))
 
 
 def encode(
     encoders: "Encoders", batch: Batch, *, summaries: bool, names: bool, matches: bool = False
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+) -> tuple[States, States, States]:
     """Tokens of the pictures (b, 1+n, width), states of whole texts and of those with holes
     (b, t, width), None where nothing reads them: one call of each encoder.
 
-    Fusion reads all states: of whole texts it `matches`, of those with holes it `names`; of what
-    only `summaries` are read, the last block gives the class token alone, where that is the
-    summary.
+    Fusion reads all states: of whole texts if it `matches`, of those with holes if it `names`.
+    Where `summaries` alone are read, and are the class token's, the last block gives only that.
     """
     if not (summaries or names or matches):
         return None, None, None
@@ -158,14 +150,46 @@ def encode(
     image = encoders.image_tokens(batch["image"], read=read)
     versions = {"whole": batch["input_ids"]} if summaries or matches else {}
     versions |= {"holed": batch["mlm_input_ids"]} if names else {}
-    first = None if matches else first[encoders.text_pool]
-    read = read_of(dict.fromkeys(versions, b), t, first, device)
+    read = None
+    if not matches:
+        read = read_of(dict.fromkeys(versions, b), t, first[encoders.text_pool], device)
     words = torch.cat(list(versions.values()))
     states = encoders.text_states(words, seen.repeat(len(versions), 1), read=read)
     found = dict(zip(versions, states.split(b), strict=True))
     return image, found.get("whole"), found.get("holed")
 
 
-def scores(encoders: "Encoders", fused: Tensor, rows: Tensor) -> Tensor:
-    """Scores of all words (1, rows, words) at some places, counted through fused (b, t, width)."""
-    return encoders.predict(fused.flatten(0, 1)[rows]).unsqueeze(0)
+class Rows(NamedTuple):
+    """Texts to be fused: states (r, t, width), what of them is no padding (r, t), whose picture
+    each looks at (r), and which states are read of the result (r, t)."""
+
+    text: Tensor
+    seen: Tensor
+    picture: Tensor
+    read: Tensor
+
+
+def rows_of_pairs(
+    whole: Tensor, seen: Tensor, partners: tuple[Tensor, Tensor]
+) -> tuple[Rows, Tensor]:
+    """The pairs of `itm_batch`, of which [CLS] is read, and their labels (3b)."""
+    own = torch.arange(len(seen), device=seen.device)
+    picture, text, labels = matching.itm_batch(own, own, *partners)
+    seen = seen[text]
+    (read,) = read_of({"whole": len(text)}, seen.shape[1], 1, seen.device)
+    return Rows(whole.index_select(0, text), seen, picture, read), labels
+
+
+def rows_with_holes(holed: Tensor, seen: Tensor, labels: Tensor) -> Rows:
+    """Texts with holes, each with its own picture; the hidden places are read."""
+    return Rows(holed, seen, torch.arange(len(seen), device=seen.device), labels != IGNORE)
+
+
+def fuse(encoders: "Encoders", image: Tensor, parts: list[Rows]) -> list[Tensor]:
+    """Fused states of each part's rows, in one call."""
+    if not parts:
+        return []
+    text, seen, picture, _ = (torch.cat(field) for field in zip(*parts, strict=True))
+    read = [part.read for part in parts]
+    fused = encoders.fuse(image, text, seen, image_index=picture, read=read)
+    return list(fused.split([len(mask) for mask in read]))
