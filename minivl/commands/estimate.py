@@ -90,17 +90,25 @@ class Kept(torch.autograd.graph.saved_tensors_hooks):
 class Selected(TorchDispatchMode):
     """While open, tells how many places of a mask are True: a fake tensor has no numbers.
 
-    The batch's own masks and labels say it, by their size; of any other mask, half are.
+    The batch's own masks and labels say it, by their size, and by their length how many there are
+    in the fullest row; of any other mask, half are.
     """
 
     def __init__(self, batch: dict[str, Any]):
         super().__init__()
         self.counts: dict[int, int] = {}
-        for name, value in batch.items():
+        for value in batch.values():
             if torch.is_tensor(value) and value.dtype == torch.bool:
-                self.counts.setdefault(value.numel(), int(value.sum()))
-            elif torch.is_tensor(value) and name.endswith("labels"):
-                self.counts[value.numel()] = int((value != -100).sum())
+                self._learn(value)
+        for name, value in batch.items():
+            if torch.is_tensor(value) and name.endswith("labels"):
+                self._learn(value != -100)
+
+    def _learn(self, mask: torch.Tensor) -> None:
+        self.counts[mask.numel()] = int(mask.sum())
+        if mask.ndim > 1:
+            rows = mask.flatten(1)
+            self.counts[rows.shape[1]] = int(rows.sum(dim=1).max())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Every operation as it is, but for the one whose result's shape depends on numbers."""

@@ -103,7 +103,7 @@ class FusionBlock(nn.Module):
 
         read (b, t) bool -> (b, t, width). What is read looks at all words, as in `Block.only`.
         """
-        places, _ = places_of(read)
+        places = places_of(read)
         if places.shape == read.shape:
             return self(text, image, visible, image_visible=image_visible)
         places = places.unsqueeze(2).expand(-1, -1, text.shape[2])

@@ -106,34 +106,32 @@ class Block(nn.Module):
         return pre_norm_block if self.norm == "pre" else post_norm_block
 
     def only(self, x: Tensor, read: Tensor, visible: Tensor | None = None) -> Tensor:
-        """`forward` for the tokens that are read; the others stay as they are. Exact, and cheaper.
+        """`forward` for the tokens that are read; what stands elsewhere is of no use.
 
-        x (b, t, width), read (b, t) bool, visible (b, t) -> (b, t, width). What is read looks at
-        all tokens; for the others keys and values are computed, and nothing else.
+        x (b, t, width), read (b, t) bool, visible (b, t) -> (b, t, width). Exact, and cheaper: what
+        is read looks at all tokens; for the others keys and values are computed, and nothing else.
         """
-        places, real = places_of(read)
+        places = places_of(read)
         if places.shape == read.shape:
             return self(x, visible)
+        places = places.unsqueeze(2).expand(-1, -1, x.shape[2])
         tokens = self.norm1(x) if self.norm == "pre" else x
         new = self.order(
-            x.gather(1, places.unsqueeze(2).expand(-1, -1, x.shape[2])),
+            x.gather(1, places),
             lambda asked: self.dropout(self.attention(asked, tokens, visible)),
             lambda asked: self.dropout(self.mlp(asked)),
             self.norm1,
             self.norm2,
         )
-        rows = torch.nonzero(read.flatten()).squeeze(1)
-        return x.flatten(0, 1).to(new.dtype).index_copy(0, rows, new[real]).view_as(x)
+        return x.to(new.dtype).scatter(1, places, new)
 
 
-def places_of(read: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each row's True stand, from left to right, filled up to the longest row.
-
-    read (b, t) bool -> places (b, r) int64, and which of them are no filling (b, r) bool.
-    """
-    longest = max(1, int(read.sum(dim=1).max()))
-    places = read.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
-    return places, read.gather(1, places)
+def places_of(read: Tensor) -> Tensor:
+    """Where each row's True stand, from left to right, then some of its other places: as many as
+    the longest row has True, at least one. read (b, t) bool -> (b, r) int64."""
+    order = read.int().argsort(dim=1, descending=True, stable=True)
+    longest = torch.nonzero(read.gather(1, order).any(dim=0))
+    return order[:, : max(1, len(longest))]
 
 
 class Transformer(nn.Module):
