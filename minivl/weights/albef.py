@@ -4,13 +4,13 @@
     retrieval        fine-tuned on COCO or Flickr30k, and for grounding: no MLM head; whose pictures
                      the queue holds
     vqa              encoders and an answer decoder
-    classification   encoders and a head of two layers: SNLI-VE, and NLVR2 with its fusion blocks
-                     doubled
+    classification   encoders and a head of two layers: SNLI-VE, and NLVR2, whose fusion blocks come
+                     in pairs
     assignment       NLVR2's pre-training with text assignment
 
 All functions are pure: tensors by name in, tensors by name out. A name that is unknown or lacks
-its tensor is an error that says which; what is left out on purpose is told elsewhere in the file
-(`implied`), and is checked to say the same.
+its tensor is an error that says which. What is left out on purpose stands elsewhere in the file
+(`implied`), and is checked to say the same, or nothing reads it (`UNREAD`).
 """
 
 import re
@@ -37,9 +37,6 @@ from minivl.weights.names import (
 
 Task = Literal["pretrain", "retrieval", "vqa", "classification", "assignment"]
 
-TWIN = "momentum_encoder."
-"""What stands in front of our names of the momentum twin's parts."""
-
 OFFICIAL_MARKS: dict[str, Task] = {
     "text_encoder.bert.": "pretrain",
     "text_decoder.": "vqa",
@@ -52,14 +49,23 @@ OFFICIAL_MARKS: dict[str, Task] = {
 OUR_MARKS: dict[str, Task] = {
     "id_queue": "retrieval",
     "mlm_head.": "pretrain",
-    "answer_decoder.": "vqa",
-    "assignment_head.": "assignment",
-    "head.": "classification",
+    "head.words.": "vqa",
+    "head.layers.": "classification",
+    "head.weight": "assignment",
 }
+"""The same of our models: `Albef`, `finetune.Finetuned`, `nlvr.TextAssignment`."""
 
+UNREAD: dict[Task, tuple[str, ...]] = {
+    "pretrain": (),
+    "retrieval": ("mlm_head",),
+    "vqa": ("image_proj", "text_proj", "mlm_head"),
+    "classification": ("image_proj", "text_proj", "mlm_head"),
+    "assignment": ("mlm_head",),
+}
+"""Parts that our encoders keep for a task, unread and untrained; the official model has none."""
 
-UNTRAINED = ("mlm_head.", f"{TWIN}mlm_head.")
-"""What our model keeps while it is fine-tuned for retrieval, and the official one has not."""
+UNUSED_TEMPERATURE = 0.07
+"""The official model of text assignment has one that its code neither trains nor reads."""
 
 EXPORT_REMEDY = "export a model of the official parts: post-norm texts, patches without a stem"
 
@@ -73,22 +79,42 @@ class Layout:
     text_depth: int
     fusion_depth: int
     decoder_depth: int = 0
+    paired: bool = False
+    """Fusion blocks take turns, for the left picture and for the right one."""
     twins: bool = True
+
+    @property
+    def encoders(self) -> str:
+        """What stands in front of our encoders' names."""
+        return "" if self.task in ("pretrain", "retrieval") else "exit.model."
+
+    @property
+    def twin(self) -> str:
+        """What stands in front of the names of our momentum twin."""
+        return "momentum_encoder." if self.task in ("pretrain", "retrieval") else "twin."
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Beginnings of names that our model has, and the official one has not."""
+        parts = [f"{self.encoders}{part}." for part in UNREAD[self.task]]
+        return (*parts, *(f"{self.twin}{part}" for part in parts))
 
 
 def from_official(tensors: Tensors) -> Tensors:
     """The tensors of an official file under our names. UserError where they are not ALBEF's."""
-    names, told = names_of(official_layout(tensors)), implied(tensors)
-    rest = {name: value for name, value in tensors.items() if name in told}
-    check_names("ALBEF's file", tensors.keys() - told.keys(), names, "use one of its own code")
-    for name, value in rest.items():
-        if not torch.equal(value, told[name]):
+    layout, told = official_layout(tensors), implied(tensors)
+    names = names_of(layout)
+    own = tensors.keys() - told.keys()
+    own -= {"temp"} if layout.task == "assignment" else set()
+    check_names("ALBEF's file", own, names, "use one that its own code has written")
+    for name in tensors.keys() & told.keys():
+        if not torch.equal(tensors[name], told[name]):
             raise UserError(
                 f"{name} differs from {_source_of(name)}, which ALBEF ties it to",
                 "use a file that ALBEF's own code has written",
             )
     ours = to_ours(tensors, names)
-    return ours | {n: ours[n].reshape(()) for n in ours.keys() & {"queue_pointer"}}
+    return ours | {name: ours[name].reshape(()) for name in ours.keys() & {"queue_pointer"}}
 
 
 def to_official(tensors: Tensors) -> Tensors:
@@ -98,109 +124,127 @@ def to_official(tensors: Tensors) -> Tensors:
     """
     layout = our_layout(tensors)
     names = names_of(layout)
-    if layout.task == "retrieval":
-        tensors = {name: t for name, t in tensors.items() if not name.startswith(UNTRAINED)}
+    read = [name for name in tensors if not name.startswith(layout.unread)]
     ours = {own for parts in names.values() for own in parts}
-    check_names("a model for ALBEF's code", tensors, ours, EXPORT_REMEDY)
+    check_names("a model for ALBEF's code", read, ours, EXPORT_REMEDY)
     theirs = to_theirs(tensors, names)
-    theirs |= {n: theirs[n].reshape(1) for n in theirs.keys() & {"queue_ptr"}}
+    theirs |= {name: theirs[name].reshape(1) for name in theirs.keys() & {"queue_ptr"}}
+    if layout.task == "assignment":
+        theirs["temp"] = torch.tensor(UNUSED_TEMPERATURE)
     return theirs | implied(theirs)
 
 
-def official_layout(names: Collection[str]) -> Layout:
+def official_layout(tensors: Tensors) -> Layout:
     """Which of the layouts an official file has. UserError if it is none of ALBEF's."""
-    tasks = [task for mark, task in OFFICIAL_MARKS.items() if _begins(names, mark)]
-    if not tasks or not _begins(names, "visual_encoder."):
+    tasks = [task for mark, task in OFFICIAL_MARKS.items() if _begins(tensors, mark)]
+    if not tasks or not _begins(tensors, "visual_encoder."):
         raise UserError(
-            f"no file of ALBEF: it begins with {', '.join(sorted(names)[:3])}",
-            "ALBEF's files have visual_encoder and text_encoder; DeiT's and BERT's have their own "
-            "readers",
+            f"no file of ALBEF: it begins with {', '.join(sorted(tensors)[:3]) or 'nothing'}",
+            "ALBEF's have visual_encoder and text_encoder; DeiT and BERT are read as such",
         )
     layers = f"text_encoder.{'bert.' if tasks[0] == 'pretrain' else ''}encoder.layer"
-    depth = _count(names, layers)
-    fusion = [n for n in range(depth) if _begins(names, f"{layers}.{n}.crossattention.")]
+    depth = _count(tensors, layers)
+    fusion = [n for n in range(depth) if _begins(tensors, f"{layers}.{n}.crossattention.")]
+    keys = [f"{layers}.{n}.crossattention.self.key.weight" for n in fusion[:2]]
+    shared = len(keys) == 2 and all(key in tensors for key in keys) and torch.equal(
+        *(tensors[key] for key in keys)
+    )  # fmt: skip
     return Layout(
         tasks[0],
-        image_depth=_count(names, "visual_encoder.blocks"),
+        image_depth=_count(tensors, "visual_encoder.blocks"),
         text_depth=depth - len(fusion),
         fusion_depth=len(fusion),
-        decoder_depth=_count(names, "text_decoder.bert.encoder.layer"),
-        twins=_begins(names, "visual_encoder_m."),
+        decoder_depth=_count(tensors, "text_decoder.bert.encoder.layer"),
+        paired=shared and tasks[0] in ("classification", "assignment"),
+        twins=_begins(tensors, "visual_encoder_m."),
     )
 
 
 def our_layout(names: Collection[str]) -> Layout:
     """Which of the layouts a model of ours has. UserError if it is none of ALBEF's."""
     tasks = [task for mark, task in OUR_MARKS.items() if _begins(names, mark)]
-    if not tasks or not _begins(names, "fusion_encoder."):
+    fusion = [n for n in ("", "exit.model.") if _begins(names, f"{n}fusion_encoder.")]
+    if not tasks or not fusion:
         raise UserError(
-            "these are no weights of ALBEF: it has a fusion_encoder and a head to pretrain or "
+            "these are no weights of ALBEF: it has a fusion_encoder, and a head to pretrain or "
             "fine-tune with",
-            "name a run of `minivl train albef`",
+            "name a run of minivl train albef, or one that was fine-tuned from it",
         )
+    blocks = _count(names, f"{fusion[0]}fusion_encoder.blocks")
+    second = _count(names, "exit.second.blocks")
     return Layout(
         tasks[0],
-        image_depth=_count(names, "image_encoder.transformer.blocks"),
-        text_depth=_count(names, "text_encoder.transformer.blocks"),
-        fusion_depth=_count(names, "fusion_encoder.blocks"),
-        decoder_depth=_count(names, "answer_decoder.blocks"),
-        twins=_begins(names, TWIN),
+        image_depth=_count(names, f"{fusion[0]}image_encoder.transformer.blocks"),
+        text_depth=_count(names, f"{fusion[0]}text_encoder.transformer.blocks"),
+        fusion_depth=blocks + second,
+        decoder_depth=_count(names, "head.fusion.blocks"),
+        paired=second > 0,
+        twins=_begins(names, "momentum_encoder.") or _begins(names, "twin."),
     )
 
 
 def names_of(layout: Layout) -> Names:
     """The official names of a layout, all of them but those in `implied`, and ours."""
-    names = encoder_names(layout)
+    names = student_names(layout)
     if layout.twins:
-        names |= {_twin(a): tuple(f"{TWIN}{own}" for own in b) for a, b in names.items()}
+        names |= {_twin(a): tuple(f"{layout.twin}{own}" for own in b) for a, b in names.items()}
     if layout.task in ("pretrain", "retrieval"):
         names |= linear("itm_head", "itm_head")
         names |= {f"{kind}_queue": (f"{kind}_queue",) for kind in ("image", "text")}
-        names["queue_ptr"] = ("queue_pointer",)
+        names |= {"queue_ptr": ("queue_pointer",), "temp": ("temperature",)}
     if layout.task == "retrieval":
         names["idx_queue"] = ("id_queue",)
-    if layout.task == "assignment":
-        names |= linear("ta_head", "assignment_head")
-    if layout.task not in ("vqa", "classification"):
-        names["temp"] = ("temperature",)
     return names
 
 
-def encoder_names(layout: Layout) -> Names:
+def student_names(layout: Layout) -> Names:
     """What has, or could have, a momentum twin."""
-    bert = "text_encoder.bert." if layout.task == "pretrain" else "text_encoder."
-    names = vit_names("visual_encoder.", "image_encoder.", layout.image_depth)
-    names |= bert_names(bert, layout.text_depth, layout.fusion_depth)
-    if layout.task == "pretrain":
-        names |= head_names("text_encoder.cls.", "mlm_head.")
-    if layout.task == "vqa":
-        names |= decoder_names(layout.decoder_depth)
-    elif layout.task == "classification":
-        names |= linear("cls_head.0", "head.0") | linear("cls_head.2", "head.2")
-    else:
-        names |= linear("vision_proj", "image_proj") | linear("text_proj", "text_proj")
-    return names
+    task, own = layout.task, layout.encoders
+    bert = f"text_encoder.{'bert.' if task == 'pretrain' else ''}"
+    names = vit_names("visual_encoder.", f"{own}image_encoder.", layout.image_depth)
+    blocks = [f"{own}fusion_encoder.blocks.{n}." for n in range(layout.fusion_depth)]
+    if layout.paired:
+        blocks = [
+            f"{stack}.blocks.{n}."
+            for n in range(layout.fusion_depth // 2)
+            for stack in (f"{own}fusion_encoder", "exit.second")
+        ]
+    names |= bert_names(bert, f"{own}text_encoder.", layout.text_depth, blocks)
+    if task in ("pretrain", "retrieval", "assignment"):
+        names |= linear("vision_proj", f"{own}image_proj") | linear("text_proj", f"{own}text_proj")
+    heads = {
+        "pretrain": head_names("text_encoder.cls.", "mlm_head."),
+        "vqa": decoder_names(layout.decoder_depth),
+        # Between the layers ours has, beside the ReLU, a dropout.
+        "classification": linear("cls_head.0", "head.layers.0")
+        | linear("cls_head.2", "head.layers.3"),
+        "assignment": linear("ta_head", "head"),
+    }
+    return names | heads.get(task, {})
 
 
-def bert_names(theirs: str, text_depth: int, fusion_depth: int, *, cross: bool = True) -> Names:
-    """One BERT, cut where its layers begin to look at the picture: text encoder, fusion encoder."""
-    names = embedding_names(theirs, "text_encoder.")
+def bert_names(
+    theirs: str, ours: str, text_depth: int, blocks: Iterable[str], *, cross: bool = True
+) -> Names:
+    """One BERT, cut where its layers begin to look at the picture.
+
+    The first `text_depth` are those of the text encoder `ours`, the others the fusion `blocks`;
+    `cross=False`: as `fusion_layer_names`.
+    """
+    names = embedding_names(theirs, ours)
     for index in range(text_depth):
-        own = f"text_encoder.transformer.blocks.{index}."
-        names |= layer_names(f"{theirs}encoder.layer.{index}.", own)
-    for index in range(fusion_depth):
-        layer = f"{theirs}encoder.layer.{text_depth + index}."
-        names |= fusion_layer_names(layer, f"fusion_encoder.blocks.{index}.", cross=cross)
+        block = f"{ours}transformer.blocks.{index}."
+        names |= layer_names(f"{theirs}encoder.layer.{index}.", block)
+    for index, block in enumerate(blocks, text_depth):
+        names |= fusion_layer_names(f"{theirs}encoder.layer.{index}.", block, cross=cross)
     return names
 
 
 def decoder_names(depth: int) -> Names:
     """The answer decoder: embeddings, layers that look at the fused question, prediction head."""
-    names = embedding_names("text_decoder.bert.", "answer_decoder.")
-    for index in range(depth):
-        layer = f"text_decoder.bert.encoder.layer.{index}."
-        names |= fusion_layer_names(layer, f"answer_decoder.blocks.{index}.")
-    return names | head_names("text_decoder.cls.", "answer_decoder.head.")
+    blocks = [f"head.fusion.blocks.{n}." for n in range(depth)]
+    names = bert_names("text_decoder.bert.", "head.words.", 0, blocks)
+    return names | head_names("text_decoder.cls.", "head.predict.")
 
 
 def implied(tensors: Tensors) -> Tensors:

@@ -11,10 +11,13 @@ from torch import nn
 
 from minivl.errors import UserError
 from minivl.nn.vit import interpolate_positions
-from minivl.weights.albef import TWIN, bert_names, implied
+from minivl.weights.albef import bert_names, implied
 from minivl.weights.names import Names, Tensors, check_names, head_names, to_ours, vit_names
 
-ENCODERS = ("image_encoder.", "text_encoder.", "fusion_encoder.")
+TWIN = "momentum_encoder."
+ENCODERS = r"(image|text|fusion)_encoder\.|(image|text)_proj\.|mlm_head\."
+"""What of a pretrained model goes on to tasks; the twin has just that."""
+
 IMAGENET = ("head.weight", "head.bias")
 """DeiT's classifier of 1,000 classes: left out."""
 
@@ -51,7 +54,9 @@ def from_bert(tensors: Tensors, fusion_depth: int = 6) -> Tensors:
     layers = [
         n for n in named if re.fullmatch(r"bert\.encoder\.layer\.\d+\.output\.dense\.bias", n)
     ]
-    names = bert_names("bert.", len(layers) - fusion_depth, fusion_depth, cross=False)
+    blocks = [f"fusion_encoder.blocks.{n}." for n in range(fusion_depth)]
+    depth = len(layers) - fusion_depth
+    names = bert_names("bert.", "text_encoder.", depth, blocks, cross=False)
     names |= head_names("cls.", "mlm_head.")
     left_out = [name for name in named if name.startswith(NEXT_SENTENCE)]
     return _renamed("BERT", named, names, [*left_out, *implied(named)])
@@ -63,50 +68,39 @@ def with_twins(tensors: Tensors) -> Tensors:
 
 
 def for_classification(tensors: Tensors) -> Tensors:
-    """What SNLI-VE's model starts with: the encoders and their twins, without heads and queues."""
-    return _of_each_twin(tensors, lambda part: _inside(part, ENCODERS))
+    """What SNLI-VE's model starts with: pretrained encoders and twins, for `finetune.Finetuned`.
+
+    What the task does not read comes along: the model's encoders have it, too.
+    """
+    return _of_each_twin(tensors, lambda part: _moved(part, {"": "exit.model."}))
 
 
 def for_vqa(tensors: Tensors) -> Tensors:
-    """Encoders, and an answer decoder that begins as the fusion encoder did.
+    """The same, and an answer decoder that begins as the fusion encoder did.
 
     Its layers are copies of the fusion encoder's, which the official files count from 6, its
     embeddings the text encoder's, its head the MLM head. Section 4, "Visual Question Answering".
     """
-    places = {
-        r"text_encoder\.(\w*embed\w*)\.": r"answer_decoder.\1.",
-        r"fusion_encoder\.blocks\.": "answer_decoder.blocks.",
-        r"mlm_head\.": "answer_decoder.head.",
+    decoder = {
+        r"text_encoder\.(?=\w*embed)": "head.words.",
+        r"fusion_encoder\.": "head.fusion.",
+        r"mlm_head\.": "head.predict.",
     }
-
-    def begin(part: Tensors) -> Tensors:
-        copies = {
-            re.sub(f"^{old}", new, name): value
-            for name, value in part.items()
-            for old, new in places.items()
-            if re.match(old, name)
-        }
-        return _inside(part, ENCODERS) | copies
-
-    return _of_each_twin(tensors, begin)
+    return _of_each_twin(
+        tensors, lambda part: _moved(part, {"": "exit.model."}) | _moved(part, decoder)
+    )
 
 
 def for_two_pictures(tensors: Tensors) -> Tensors:
-    """NLVR2's encoders: fusion block i becomes blocks 2i and 2i+1, one for each picture.
+    """NLVR2's encoders: each fusion block twice, one for each picture.
 
-    The official files count from 6: layer 6+i becomes 6+2i and 7+2i. Section 4, "Natural Language
-    for Visual Reasoning"; projections and temperature stay, for the pre-training of section 4.
+    In the official files, which count from 6 and let both take turns, layer 6+i becomes 6+2i and
+    7+2i. Section 4, "Natural Language for Visual Reasoning".
     """
-
-    def double(part: Tensors) -> Tensors:
-        kept = _inside(part, (*ENCODERS[:2], "image_proj.", "text_proj.", "temperature"))
-        for name, value in _inside(part, ("fusion_encoder.",)).items():
-            for second in (0, 1):
-                block = re.sub(r"\d+", lambda n: str(2 * int(n[0]) + second), name, count=1)  # noqa: B023
-                kept[block] = value
-        return kept
-
-    return _of_each_twin(tensors, double)
+    places = {r"fusion_encoder\.": "exit.second."}
+    return _of_each_twin(
+        tensors, lambda part: _moved(part, {"": "exit.model."}) | _moved(part, places)
+    )
 
 
 def resize_positions(tensors: Tensors, grid: tuple[int, int]) -> Tensors:
@@ -155,12 +149,18 @@ def _norm_kind(match: re.Match) -> str:
     return "LayerNorm." + {"gamma": "weight", "beta": "bias"}[match[1]]
 
 
-def _inside(tensors: Tensors, parts: tuple[str, ...]) -> Tensors:
-    return {name: value for name, value in tensors.items() if name.startswith(parts)}
+def _moved(tensors: Tensors, places: dict[str, str]) -> Tensors:
+    """Those tensors whose names begin as one of the places, moved there."""
+    return {
+        re.sub(f"^{old}", new, name): value
+        for name, value in tensors.items()
+        for old, new in places.items()
+        if re.match(old, name)
+    }
 
 
 def _of_each_twin(tensors: Tensors, make: Callable[[Tensors], Tensors]) -> Tensors:
-    """The same made of the student's parts and of the momentum twin's, if there is one."""
-    student = {name: value for name, value in tensors.items() if not name.startswith(TWIN)}
-    twin = {n.removeprefix(TWIN): value for n, value in tensors.items() if n.startswith(TWIN)}
-    return make(student) | {f"{TWIN}{name}": value for name, value in make(twin).items()}
+    """Of a pretrained model: what is made of its encoders, and of their momentum twin if any."""
+    student = {n: t for n, t in tensors.items() if re.match(ENCODERS, n)}
+    twin = {n.removeprefix(TWIN): t for n, t in tensors.items() if n.startswith(TWIN)}
+    return make(student) | {f"twin.{name}": value for name, value in make(twin).items()}
