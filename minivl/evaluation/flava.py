@@ -11,22 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minivl.data.examples import Split, to_tensor
+from minivl.data.examples import Split
 from minivl.data.holes import HoledPictures, MaskData
 from minivl.data.pairs import PairData, PairExamples
 from minivl.data.texts import MaskedTexts, TextSource
-from minivl.evaluation.contrastive import SPLITS, Judge, evaluate_contrastive
+from minivl.evaluation.contrastive import SPLITS, evaluate_contrastive
 from minivl.evaluation.embed import evaluating
 from minivl.evaluation.masked import (
-    BATCH,
     EVALUATION_SEED,
     batches_of,
     masked_accuracy,
     ranks_of,
 )
-from minivl.evaluation.metric import Metric, clustered, proportion
+from minivl.evaluation.matching import Matcher
+from minivl.evaluation.metric import Metric, clustered
 from minivl.evaluation.mlm import PROBABILITY
-from minivl.evaluation.pools import Pool, mirrored_pool, retrieval_pool
 from minivl.models.flava import Flava
 
 
@@ -116,32 +115,8 @@ def matching(
     pairs: int,
     mirrored_pairs: int,
 ) -> dict[str, Metric]:
-    """Is a pair told from a wrong one? Half are right, so that guessing is right half the time.
-
-    "itm/random": the wrong sentence is another picture's. "itm/mirrored": it is that of the
-    mirrored twin, the same words in another order.
-    """
-    judge = Judge(model, source.scenes, device)
-    size = judge.sayable(split, pairs // 2)
-    pool = retrieval_pool(source.scenes, split, size)
-    twins = mirrored_pool(source.scenes, split, mirrored_pairs)
-    foreign = np.roll(np.arange(size), 1)
-    other = np.arange(len(twins.captions)) ^ 1
-    return {
-        "itm/random": told_apart(source, model, device, pool, foreign),
-        "itm/mirrored": told_apart(source, model, device, twins, other),
-    }
-
-
-def told_apart(
-    source: TextSource, model: Flava, device: torch.device, pool: Pool, wrong: np.ndarray
-) -> Metric:
-    """Each picture of a pool beside its own sentence, and beside number `wrong[i]`."""
-    right = matching_scores(source, model, device, pool.images, pool.captions)
-    foreign = matching_scores(source, model, device, pool.images, [pool.captions[i] for i in wrong])
-    hits = int((right > 0).sum() + (foreign <= 0).sum())
-    # A picture answers twice: its two answers count as one where they hang together.
-    return proportion(hits, 2 * len(right), 0.5, independent=len(right))
+    """Matching of one split, as `Matcher.matching` measures it."""
+    return matcher(source, model, device).matching(split, pairs, mirrored_pairs)
 
 
 def matching_scores(
@@ -152,19 +127,17 @@ def matching_scores(
     sentences: Sequence[str],
 ) -> Tensor:
     """How much more the matching head believes than doubts: picture i with sentence i, (n,)."""
-    scores = []
-    with evaluating(model):
-        for first in range(0, len(images), BATCH):
-            part = slice(first, first + BATCH)
-            text = source.text.batch(list(sentences[part]), source.data.max_length)
-            fused = model.encode_pair(
-                to_tensor(images[part]).to(device),
-                text["input_ids"].to(device),
-                text["attention_mask"].to(device),
-            )
-            no, yes = model.itm_head(fused).unbind(dim=1)
-            scores.append((yes - no).cpu())
-    return torch.cat(scores)
+    return matcher(source, model, device).of(images, sentences)
+
+
+def matcher(source: TextSource, model: Flava, device: torch.device) -> Matcher:
+    """FLAVA's matching head, to be asked about the scenes of a source."""
+
+    def scores(image: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        no, yes = model.itm_head(model.encode_pair(image, input_ids, attention_mask)).unbind(dim=1)
+        return yes - no
+
+    return Matcher(model, scores, source.scenes, device)
 
 
 def filling_in(

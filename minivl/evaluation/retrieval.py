@@ -1,10 +1,10 @@
-"""Recall@k both ways, and minimal pairs: is the right sentence the nearest to a picture?
+"""Recall@k both ways, re-ranking, and minimal pairs: is the right sentence nearest to a picture?
 
 A score may be tied. Ties count by their expectation over random order, so that a model that gives
 everything the same score gets exactly chance, and nothing depends on the order of the candidates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -12,6 +12,12 @@ from minivl.errors import DivergedError, UserError
 from minivl.evaluation.metric import Metric, proportion
 
 RANKS = (1, 5, 10)
+
+UNSCORED = -100.0
+"""What stands where a second stage has not looked: below every match logit."""
+
+Score = Callable[[int, torch.Tensor], torch.Tensor]
+"""(number of a query, candidates (k,) int64) -> their match logits (k,)."""
 
 
 def relevance(image_captions: Sequence[str | Sequence[str]], texts: Sequence[str]) -> torch.Tensor:
@@ -57,13 +63,34 @@ def recall_at_k(similarity: torch.Tensor, relevant: torch.Tensor, k: int) -> tup
     return _one_way(similarity, relevant, k), _one_way(similarity.T, relevant.T, k)
 
 
-def retrieval(similarity: torch.Tensor, relevant: torch.Tensor) -> dict[str, Metric]:
-    """R@1, R@5 and R@10 both ways: "image_to_text_r1", "text_to_image_r1", ..."""
+def retrieval(
+    similarity: torch.Tensor, relevant: torch.Tensor, back: torch.Tensor | None = None
+) -> dict[str, Metric]:
+    """R@1, R@5 and R@10 both ways: "image_to_text_r1", "text_to_image_r1", ...
+
+    similarity, relevant: (images, texts). `back` (texts, images): scores of the way from text to
+    picture, where they are not the same as those from picture to text.
+    """
+    back = similarity.T if back is None else back
     metrics = {}
     for k in RANKS:
-        to_text, to_image = recall_at_k(similarity, relevant, k)
+        to_text, to_image = _one_way(similarity, relevant, k), _one_way(back, relevant.T, k)
         metrics |= {f"image_to_text_r{k}": to_text, f"text_to_image_r{k}": to_image}
     return metrics
+
+
+def rerank(similarity: torch.Tensor, score: Score, k: int) -> torch.Tensor:
+    """Two stages: the k most similar candidates of each query are judged anew, and they alone.
+
+    similarity (queries, candidates) -> match logits (queries, candidates), -100 where a candidate
+    was not among the k. The similarity only chooses: ALBEF ranks by the match logit (Li et al.
+    2021, section 5, "Image-text retrieval").
+    """
+    scores = torch.full_like(similarity, UNSCORED)
+    for query, row in enumerate(similarity):
+        chosen = row.topk(min(k, len(row))).indices
+        scores[query, chosen] = score(query, chosen).to(scores)
+    return scores
 
 
 def minimal_pair_accuracy(similarity: torch.Tensor) -> tuple[Metric, Metric]:

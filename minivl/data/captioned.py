@@ -1,0 +1,138 @@
+"""Pictures with captions, and the captions once more with holes: what ALBEF reads."""
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from minivl.data import noise, questions
+from minivl.data.examples import (
+    SPLITS,
+    SceneData,
+    SceneExamples,
+    SceneSource,
+    Split,
+    every_text,
+    to_tensor,
+    world,
+)
+from minivl.data.noise import NoiseData, NoisyCaptions
+from minivl.data.pack import Pack
+from minivl.data.splits import Splits
+from minivl.data.text import WordPiece
+from minivl.data.texts import MaskedTexts, TextData
+from minivl.errors import require_field
+
+if TYPE_CHECKING:
+    from minivl.data.scenes import Scene
+
+
+@dataclass(frozen=True)
+class HiddenWords:
+    """How much of a caption is to be guessed. Every field is a flag."""
+
+    probability: float = 0.15
+    """Share of a caption's word pieces."""
+    whole_words: bool = False
+    """Choose words, all pieces of each together, where BERT and ALBEF choose pieces."""
+
+    def check(self) -> None:
+        """Refuse a share that asks nothing (UserError)."""
+        asks = 0 < self.probability <= 1
+        require_field(self, "probability", asks, "a share above 0, at most 1")
+
+
+class CaptionSource:
+    """Scenes and the tokenizer of their captions: where captioned pictures come from."""
+
+    def __init__(
+        self, pack: Pack, data: SceneData, text: WordPiece | None = None, *, separator: bool = True
+    ):
+        """`text`: the words of a run that brings a text encoder; else those that captions and the
+        tasks that a model learns later need. `separator`: texts end with [SEP]; ALBEF's do not."""
+        self.data = data
+        self.text = text or vocabulary(pack, data)
+        if not separator:
+            from minivl.data.official_text import OfficialWordPiece
+
+            self.text = OfficialWordPiece(self.text.vocab)
+        self.scenes = SceneSource(pack, data, self.text)
+
+    @classmethod
+    def load(
+        cls, data: SceneData, text: WordPiece | None = None, *, separator: bool = True
+    ) -> "CaptionSource":
+        """The source on the embedded pack. Raises DataError if the pack is missing or altered."""
+        return cls(Pack.load(), data, text, separator=separator)
+
+
+def vocabulary(pack: Pack, data: SceneData) -> WordPiece:
+    """All word pieces, or those of captions, of their noise, and of questions and answers."""
+    whole = WordPiece.load(pack)
+    if data.vocabulary == "full":
+        return whole
+    worlds = [world(pack, Splits.load(pack), data, split) for split in SPLITS]
+    return whole.cut(
+        chain(
+            *map(every_text, worlds),
+            (*noise.BEFORE, *noise.AFTER),
+            questions.words(),
+            questions.vqa_answers(worlds[0]),
+        )
+    )
+
+
+class CaptionedExamples:
+    """An endless, reproducible sequence of captioned pictures: index in, example out."""
+
+    endless = True
+
+    def __init__(  # noqa: PLR0913  (where pairs come from, and what is done to them)
+        self,
+        source: CaptionSource,
+        split: Split,
+        hidden: HiddenWords,
+        spoilt: NoiseData,
+        seed: int,
+        *,
+        all_hidden: bool = False,
+    ):
+        """`spoilt`: the noise of the captions; `all_hidden` as in `MaskedTexts`."""
+        self.scenes = SceneExamples(source.scenes, split, seed)
+        self.captions = NoisyCaptions(self.scenes, spoilt)
+        self.renderer, self.encode = source.scenes.renderer, source.scenes.encode
+        # Seed and index give the scene: what is hidden of its caption follows from other draws.
+        self.texts = MaskedTexts(
+            self, source.text, TextData(**vars(hidden)), seed + 1, all_hidden=all_hidden
+        )
+
+    def __len__(self) -> int:
+        raise TypeError("captioned pictures are endless: ask for any index")
+
+    def scene(self, index: int) -> "Scene":
+        """The scene graph of one picture."""
+        return self.scenes.scene(index)
+
+    def caption(self, index: int) -> str:
+        """The sentence that stands beside a picture; `captions.told` says what was done to it."""
+        return self.captions.caption(index)
+
+    def ids(self, seed: int, index: int) -> tuple[int, ...]:
+        """[CLS] caption [SEP]: what `MaskedTexts` hides words of."""
+        return self.encode(self.caption(index))
+
+    def __getitem__(self, index: int) -> dict:
+        """image uint8 (h, w, 3), picture_id, an int, and what `MaskedTexts` gives."""
+        image = self.renderer.image(self.scene(index))
+        return {"image": image, "picture_id": index} | self.texts[index]
+
+    def collate(self, examples: list[dict]) -> dict:
+        """image (b, 3, h, w), picture_ids (b) int64; and (b, t) each: input_ids, attention_mask,
+        mlm_input_ids, mlm_labels."""
+        import torch
+
+        return {
+            "image": to_tensor(np.stack([example["image"] for example in examples])),
+            "picture_ids": torch.tensor([example["picture_id"] for example in examples]),
+        } | self.texts.collate(examples)

@@ -1,0 +1,146 @@
+"""The pictures that an ALBEF run leaves: found, ranked anew, matched; what its twin believes."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from minivl.data.captioned import CaptionedExamples, CaptionSource, HiddenWords
+from minivl.data.noise import NoiseData
+from minivl.evaluation.albef import fused_scores, word_scores
+from minivl.evaluation.contrastive import Judge
+from minivl.evaluation.embed import embed_images, embed_texts
+from minivl.evaluation.masked import EVALUATION_SEED, ranks_of
+from minivl.evaluation.matching import Matcher
+from minivl.evaluation.pools import mirrored_pool, retrieval_pool
+from minivl.evaluation.retrieval import relevance
+from minivl.recipes.figures import contrastive_figures
+from minivl.recipes.flava_figures import hidden_thing
+from minivl.visualize.blanks import Guess
+from minivl.visualize.matching import matching_figure
+from minivl.visualize.pseudo_targets import Named, caption_targets, word_targets
+from minivl.visualize.reranked import before_and_after
+from minivl.visualize.style import Picture
+
+if TYPE_CHECKING:
+    from minivl.models.albef import Albef
+
+SPLIT = "twemoji"
+POOL, TWINS, PAIRS, TOP = 256, 32, 128, 5
+
+
+def albef_figures(
+    model: "Albef",
+    source: CaptionSource,
+    device: torch.device,
+    noise: NoiseData,
+    reranked: int,
+) -> dict[str, Picture]:
+    """Figures by file name, on drawings of the artist that training never saw.
+
+    Only of what the model's objectives have taught. `noise`: the training's; `reranked`: how many
+    candidates are fused.
+    """
+    figures: dict[str, Picture] = {}
+    pairs = CaptionedExamples(source, SPLIT, HiddenWords(), noise, EVALUATION_SEED)
+    if "itc" in model.objectives:
+        figures |= contrastive_figures(TwoEncoders(model), source.scenes, device)
+        figures["twin_captions"] = captions_of_the_twin(model, source, device, pairs)
+    if {"itc", "itm"} <= model.objectives:
+        figures["reranked"] = ranked_anew(model, source, device, reranked)
+    if "itm" in model.objectives and "places" in source.data.captions:
+        figures["pair_matching"] = matched_pairs(model, source, device)
+    if "mlm" in model.objectives:
+        figures["twin_words"] = words_of_the_twin(model, source, device, pairs)
+    return figures
+
+
+class TwoEncoders(nn.Module):
+    """ALBEF as CLIP's tools ask for it: with a logit scale in place of the temperature."""
+
+    def __init__(self, model: "Albef"):
+        super().__init__()
+        self.model = model
+        self.encode_image, self.encode_text = model.encode_image, model.encode_text
+        self.image_pool = model.image_pool
+
+    @property
+    def image_encoder(self) -> nn.Module:
+        """The one encoder whose attention is drawn."""
+        return self.model.image_encoder
+
+    @property
+    def logit_scale(self) -> torch.Tensor:
+        """CLIP multiplies by its exponential where ALBEF divides by the temperature."""
+        return -self.model.temperature.detach().log()
+
+
+def ranked_anew(model: "Albef", source: CaptionSource, device: torch.device, k: int) -> Picture:
+    """Captions of pictures before and after fusion."""
+    judge = Judge(model, source.scenes, device)
+    pool = retrieval_pool(source.scenes, SPLIT, judge.sayable(SPLIT, POOL))
+    scores, _ = fused_scores(model, source.scenes, device, pool, k)
+    return before_and_after(
+        judge.similarity(pool).cpu().numpy(),
+        scores.numpy(),
+        pool.images,
+        pool.captions,
+        relevance(pool.captions, pool.captions).numpy(),
+    )
+
+
+def matched_pairs(model: "Albef", source: CaptionSource, device: torch.device) -> Picture:
+    """What the matching head says of a picture with its own, its twin's, and a foreign sentence."""
+    matcher = Matcher(model, model.matching_scores, source.scenes, device)
+    pool = mirrored_pool(source.scenes, SPLIT, TWINS)
+    own = list(pool.captions)
+    twin = [own[i ^ 1] for i in range(len(own))]
+    foreign = np.roll(np.array(own, dtype=object), 2).tolist()
+    beliefs = [
+        matcher.of(pool.images, sentences).float().sigmoid().numpy()
+        for sentences in (own, twin, foreign)
+    ]
+    return matching_figure(pool.images, (own, twin, foreign), np.stack(beliefs))
+
+
+def captions_of_the_twin(
+    model: "Albef", source: CaptionSource, device: torch.device, pairs: CaptionedExamples
+) -> Picture:
+    """Which captions the momentum twin holds for a picture's, as soft targets of ITC."""
+    told = [pairs.captions.told(index) for index in range(PAIRS)]
+    images = np.stack([pairs[index]["image"] for index in range(PAIRS)])
+    said, clean = [one.said for one in told], [one.clean for one in told]
+    twin, longest = model.momentum_encoder, source.data.max_length
+    image = embed_images(twin, images, device)
+    text = embed_texts(twin, source.text, said, device, max_length=longest)
+    shares = (image @ text.T / model.temperature.detach()).softmax(dim=1)
+    return caption_targets(images, said, clean, shares.cpu().numpy(), top=TOP)
+
+
+def words_of_the_twin(
+    model: "Albef", source: CaptionSource, device: torch.device, pairs: CaptionedExamples
+) -> Picture:
+    """Which words the momentum twin holds for a hidden one, as soft targets of MLM."""
+    text = source.text
+    rows = [pairs.encode(pairs.caption(index)) for index in range(PAIRS)]
+    places = [hidden_thing(text, ids, seed) for seed, ids in enumerate(rows)]
+    asked = [index for index, at in enumerate(places) if at is not None]
+    images = np.stack([pairs[index]["image"] for index in asked])
+    rows, places = [rows[index] for index in asked], [places[index] for index in asked]
+    answered = word_scores(
+        model.momentum_encoder, text, device, images, rows, [[place] for place in places]
+    )
+    found = []
+    for image, ids, at, (scores, answers) in zip(images, rows, places, answered, strict=True):
+        best = scores[0].softmax(dim=-1).topk(TOP)
+        guess = Guess(
+            before=text.decode(ids[:at]),
+            after=text.decode(ids[at + 1 :]),
+            answer=text.vocab[ids[at]],
+            words=tuple(text.vocab[index] for index in best.indices.tolist()),
+            shares=tuple(best.values.tolist()),
+            rank=int(ranks_of(scores, answers)[0]),
+        )
+        found.append(Named(image, guess))
+    return word_targets(found)
