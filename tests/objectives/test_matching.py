@@ -140,6 +140,14 @@ def test_no_u_draws_a_column_without_weight(seed, c, share, power, wide):
     assert drawn[0] == places[0] and drawn[2] == places[-1]
 
 
+def test_a_total_that_rounds_up_where_there_is_no_weight_draws_nothing_there(monkeypatch):
+    """Devices that add in parallel may round the totals before and behind a zero differently."""
+    weights = torch.tensor([[0.5, 0.0, 0.5]]).double()
+    totals = torch.tensor([[0.5, 0.5 + 1e-15, 1.0]]).double()
+    monkeypatch.setattr(torch.Tensor, "cumsum", lambda self, dim: totals)
+    assert draw_partners(weights, torch.tensor([0.5]).double()).tolist() == [2]
+
+
 IMAGE, TEXT = torch.tensor([1.0, 2, 3]), torch.tensor([10.0, 20, 30])
 WRONG = torch.tensor([1, 2, 1]), torch.tensor([2, 0, 0])
 
