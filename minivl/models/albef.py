@@ -331,13 +331,13 @@ class Albef(Encoders):
         return drawn.masked_fill(nothing, -1)
 
     def match(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """ITM (section 3.2, equation 3): cross-entropy of logits (rows, 2) to labels (rows)."""
+        """ITM (section 3.2, equation 4): cross-entropy of logits (rows, 2) to labels (rows)."""
         right, asked = masked.scored(logits.detach(), labels)
         self.monitors["itm_accuracy"] = right / asked
         return self.weighed(masked.masked_cross_entropy(logits, labels), asked)
 
     def name_words(self, student: Tensor, teacher: Tensor | None, labels: Tensor) -> Tensor:
-        """MLM (section 3.2, equation 4) of logits (b, n, words) at labels (b, n), -100 = not asked;
+        """MLM (section 3.2, equation 3) of logits (b, n, words) at labels (b, n), -100 = not asked;
         with the twin's logits as soft targets (equation 7) if given."""
         right, asked = masked.scored(student.detach(), labels)
         self.monitors["mlm_accuracy"] = right / asked.clamp(min=1)
