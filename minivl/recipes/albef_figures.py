@@ -113,9 +113,10 @@ def captions_of_the_twin(
     said, clean = [one.said for one in told], [one.clean for one in told]
     twin, longest = model.momentum_encoder, source.data.max_length
     image = embed_images(twin, images, device)
-    text = embed_texts(twin, source.text, said, device, max_length=longest)
+    candidates = list(dict.fromkeys(said))  # what one picture's says too is one caption
+    text = embed_texts(twin, source.text, candidates, device, max_length=longest)
     shares = (image @ text.T / model.temperature.detach()).softmax(dim=1)
-    return caption_targets(images, said, clean, shares.cpu().numpy(), top=TOP)
+    return caption_targets(images, said, clean, candidates, shares.cpu().numpy(), top=TOP)
 
 
 def words_of_the_twin(
@@ -132,7 +133,9 @@ def words_of_the_twin(
         model.momentum_encoder, text, device, images, rows, [[place] for place in places]
     )
     found = []
-    for image, ids, at, (scores, answers) in zip(images, rows, places, answered, strict=True):
+    spoilt = [pairs.captions.told(index).kind != "none" for index in asked]
+    parts = zip(images, rows, places, spoilt, answered, strict=True)
+    for image, ids, at, bad, (scores, answers) in parts:
         best = scores[0].softmax(dim=-1).topk(TOP)
         guess = Guess(
             before=text.decode(ids[:at]),
@@ -142,5 +145,5 @@ def words_of_the_twin(
             shares=tuple(best.values.tolist()),
             rank=int(ranks_of(scores, answers)[0]),
         )
-        found.append(Named(image, guess))
+        found.append(Named(image, guess, bad))
     return word_targets(found)

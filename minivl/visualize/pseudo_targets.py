@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minivl.visualize.blanks import BLANK, Guess, write_words
-from minivl.visualize.retrieved import spread
+from minivl.visualize.retrieved import pick_examples, spread
 from minivl.visualize.style import (
     GREEN,
     MUTED,
@@ -32,16 +32,18 @@ LIST = EDGE + SIDE + 0.2
 READ_WORDS = (
     "One word of each caption is hidden. The momentum twin, a running mean of the model, names it "
     "from the picture and the other words; bars are the shares it gives its likeliest words. The "
-    "label, the word that stood there, is green, and has a tick where the twin likes it best. The "
-    "student follows label and shares together: words that fit as well are no longer punished. "
-    "Examples are spread evenly, not chosen by eye."
+    "label, the word that stood there, is green, and has a tick where the twin likes it best. A "
+    "cross before a caption says that it was spoilt: its word need not be true of the picture. The "
+    "student follows label and shares together, so that words that fit as well cost less. Examples "
+    "are spread evenly, not chosen by eye."
 )
 READ_CAPTIONS = (
-    "Each picture stands beside the caption that training would read, and the captions that the "
-    "momentum twin holds for likeliest among all of the test; bars are the shares it gives them. "
-    "Green captions are true of the picture. Where a caption is spoilt, the twin may know better: "
-    "its shares are what the student follows beside the label. Examples are spread evenly over "
-    "the test, spoilt captions as often as clean ones where there are enough."
+    "Each picture stands beside the caption that training would read, with a tick or, where it is "
+    "spoilt, a cross. Below are the captions that the momentum twin holds for likeliest among all "
+    "of the test, with the shares it gives them; green ones are true of the picture. Where a "
+    "caption is spoilt the twin may know better: its shares are what the student follows beside "
+    "the label. Examples are spread evenly over the test, spoilt captions as often as clean ones "
+    "where there are enough."
 )
 
 
@@ -53,6 +55,8 @@ class Named:
     """(h, w, 3) uint8."""
     guess: Guess
     """Its answer is the label."""
+    spoilt: bool = False
+    """Whether the caption is not the picture's own."""
 
 
 @styled
@@ -67,8 +71,7 @@ def word_targets(found: Sequence[Named], shown: int = 6) -> Picture:
     for row, one in enumerate(chosen):
         y, guess = HEAD + row * ROW, one.guess
         show_image(place(figure, EDGE, y, SIDE, SIDE), one.image)
-        sentence = f"{guess.before} {BLANK} {guess.after}".strip()
-        write(figure, LIST, y, wrap(sentence, 74, 1), fontsize=11)
+        read(figure, y, f"{guess.before} {BLANK} {guess.after}".strip(), spoilt=one.spoilt)
         write_words(figure, guess, y + 0.3, left=LIST)
     told = " ".join(
         f"“{one.guess.before} {BLANK} {one.guess.after}” ({one.guess.answer}): "
@@ -80,10 +83,11 @@ def word_targets(found: Sequence[Named], shown: int = 6) -> Picture:
 
 
 @styled
-def caption_targets(
+def caption_targets(  # noqa: PLR0913  (pictures, their captions, the twin's belief, and how much of it)
     images: np.ndarray,
     said: Sequence[str],
     clean: Sequence[str],
+    candidates: Sequence[str],
     shares: np.ndarray,
     *,
     shown: int = 6,
@@ -92,42 +96,43 @@ def caption_targets(
     """Some pictures with the caption that training reads, and the twin's likeliest ones.
 
     images (n, h, w, 3) uint8; said, clean: what training reads beside each, and what is true;
-    shares (n, n): how the twin divides its belief about picture i among all of `said`. Raises
-    ValueError where the numbers differ.
+    candidates: m different captions; shares (n, m): how the twin divides its belief about a picture
+    among them. Raises ValueError where the numbers differ.
     """
     shares, n = np.asarray(shares, dtype=float), len(images)
-    if shares.shape != (n, n) or len(said) != n or len(clean) != n:
-        raise ValueError(f"{n} pictures need as many captions twice, and shares ({n}, {n})")
-    order = np.argsort(-shares, axis=1, kind="stable")[:, : min(top, n)]
+    if shares.shape != (n, len(candidates)) or len(said) != n or len(clean) != n:
+        raise ValueError(f"{n} pictures need as many captions twice, and shares of candidates")
+    order = np.argsort(-shares, axis=1, kind="stable")[:, : min(top, len(candidates))]
+    first = [candidates[i] for i in order[:, 0]]
+    true = sum(found == own for found, own in zip(first, clean, strict=True))
     spoilt = np.array([one != other for one, other in zip(said, clean, strict=True)], dtype=bool)
-    true = np.array([said[best] == own for best, own in zip(order[:, 0], clean, strict=True)])
-    half = min(shown // 2, int(spoilt.sum()))
-    chosen = np.sort(
-        np.concatenate(
-            [spread(np.flatnonzero(spoilt), half), spread(np.flatnonzero(~spoilt), shown - half)]
-        )
-    )
-    headline = f"The twin's first caption is true for {share(int(true.sum()), n, 'pictures')}"
-    detail = (
-        f"the caption that training reads is spoilt for {share(int(spoilt.sum()), n, 'pictures')}"
-    )
+    headline = f"The twin's first caption is true for {share(true, n, 'pictures')}"
+    bad = share(int(spoilt.sum()), n, "pictures")
+    detail = f"the caption that training reads is spoilt for {bad}"
+    chosen = pick_examples(~spoilt, shown)
     figure = drawn(headline, detail, len(chosen))
     told = []
     for row, index in enumerate(chosen):
         y = HEAD + row * ROW
         show_image(place(figure, EDGE, y, SIDE, SIDE), images[index])
-        mark, colour = ("✗", VERMILLION) if spoilt[index] else ("✓", GREEN)
-        write(figure, LIST, y, mark, color=colour, fontweight="bold")
-        write(figure, LIST + 0.22, y, f"read: “{wrap(said[index], 72, 1)}”", fontsize=11)
-        words = tuple(said[i] for i in order[index])
+        read(figure, y, said[index], spoilt=bool(spoilt[index]))
+        words = [candidates[i] for i in order[index]]
         rank = words.index(clean[index]) if clean[index] in words else -1
         own = tuple(shares[index, order[index]].tolist())
-        guess = Guess("", "", clean[index], tuple(wrap(w, 54, 1) for w in words), own, rank)
+        shortened = tuple(wrap(word, 54, 1) for word in words)
+        guess = Guess("", "", clean[index], shortened, own, rank)
         write_words(figure, guess, y + 0.3, left=LIST)
         told.append(f"“{said[index]}” (true: “{clean[index]}”): {listing(words, own)}")
     alt = f"{headline}; {detail}. {'. '.join(told)}."
     figure.caption = Caption("What the twin finds for pictures", alt, READ_CAPTIONS)
     return figure
+
+
+def read(figure: Picture, top: float, sentence: str, *, spoilt: bool) -> None:
+    """The caption that training reads, a tick before it or a cross. top: inches."""
+    mark, colour = ("✗", VERMILLION) if spoilt else ("✓", GREEN)
+    write(figure, LIST, top, mark, color=colour, fontweight="bold")
+    write(figure, LIST + 0.22, top, wrap(sentence, 74, 1), fontsize=11)
 
 
 def drawn(headline: str, detail: str, rows: int) -> Picture:
