@@ -1,14 +1,16 @@
-"""Three labelled tasks that are read off the scene graph, so that every answer is exact.
+"""Labelled tasks that are read off the scene graph, so that every answer is exact.
 
-vqa         a question about a picture; its answer is one of a fixed list of words (VQA v2's kind)
+vqa         a question about a picture; its answers are of a fixed list of words (VQA v2's kind)
 entailment  a sentence about a picture: is it true, false, or is it undecided (SNLI-VE's kind)?
 sentences   the same of two sentences, without a picture (MNLI's kind)
 
-Priors are kept out as they are drawn: a question or a sentence alone is followed by each of its
-answers equally often, and so is a picture. Who is right more often than that has read both sides.
-The names of the benchmarks belong to other data: only the form of the tasks is theirs.
+A statement about two pictures stands in `statements`. Priors are kept out as they are drawn: a
+question or a sentence alone is followed by each of its answers equally often, and so is a picture.
+Who is right more often than that has read both sides. The names of the benchmarks belong to other
+data: only the form of the tasks is theirs.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -24,9 +26,13 @@ FAR = 2**32
 
 SIDES = ("left", "right", "top", "bottom")
 VERDICTS = ("entailment", "neutral", "contradiction")
+"""In the order of their numbers here; ALBEF's published weights count them from the other end."""
 
-VQA_KINDS = ("what", "where", "how_many", "exists", "place", "relation")
-"""Kinds of questions; the last three are answered by yes or no."""
+VQA_KINDS = ("what", "anything", "where", "how_many", "exists", "place", "relation")
+"""Kinds of questions; the last three are answered by yes or no, `anything` by any thing's name."""
+
+VIEWERS = 10
+"""Each question of VQA v2 is answered by so many people; an answer weighs what share gives it."""
 
 SENTENCE_KINDS = ("place", "scenery")
 """What the second sentence of a pair is about."""
@@ -47,6 +53,20 @@ class Asked:
     """The sentence that the text is to be judged by, where no picture is shown."""
     covered: tuple[float, float, float, float] | None = None
     """The part of the picture that is painted over: x0, x1, y0, y1 as fractions of its sides."""
+    second: Scene | None = None
+    """The picture on the right, where there are two."""
+    said: tuple[str, ...] = ()
+    """What each viewer answers, where several answers are right; else all say `answer`."""
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """The answers of all `VIEWERS`, the most frequent first."""
+        return self.said or (self.answer,) * VIEWERS
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Answer -> how much it weighs: the share of the viewers that give it."""
+        return {answer: count / VIEWERS for answer, count in Counter(self.voices).items()}
 
 
 # Questions.
@@ -64,7 +84,7 @@ def vqa(worlds: Worlds, seed: int, index: int) -> Asked:
     else:
         drawn, _ = _several_things(worlds, seed, index)
     text, answer = _ASK[kind](drawn, usual, draw)
-    return Asked(drawn, kind, text, answer)
+    return Asked(drawn, kind, text, answer, said=viewers(drawn) if kind == "anything" else ())
 
 
 def vqa_kinds(world: World) -> tuple[str, ...]:
@@ -86,9 +106,28 @@ def _what(drawn: Scene, world: World, draw: np.random.Generator) -> tuple[str, s
     return f"what is {PLACE_PHRASES[thing.place]}", thing.name
 
 
+def _anything(drawn: Scene, world: World, draw: np.random.Generator) -> tuple[str, str]:
+    return "what is in the picture", viewers(drawn)[0]
+
+
+def viewers(drawn: Scene) -> tuple[str, ...]:
+    """What `VIEWERS` people call a picture who each point at random into a thing's box and name it.
+
+    A thing so has its share of the boxes' area, in whole viewers (largest remainders first; equal
+    ones in reading order). The most frequent name stands first.
+    """
+    areas = np.array([thing.box[2] * thing.box[3] for thing in drawn.things])
+    exact = VIEWERS * areas / areas.sum()
+    counts = np.floor(exact).astype(int)
+    left_over = VIEWERS - counts.sum()
+    counts[np.argsort(counts - exact, kind="stable")[:left_over]] += 1
+    order = np.argsort(-counts, kind="stable")
+    return tuple(drawn.things[i].name for i in order for _ in range(counts[i]))
+
+
 def _where(drawn: Scene, world: World, draw: np.random.Generator) -> tuple[str, str]:
     thing = _one(drawn.things, draw)
-    return f"where {_be(thing.name)} the {thing.name}", thing.place
+    return f"where {be(thing.name)} the {thing.name}", thing.place
 
 
 def _how_many(drawn: Scene, world: World, draw: np.random.Generator) -> tuple[str, str]:
@@ -98,14 +137,14 @@ def _how_many(drawn: Scene, world: World, draw: np.random.Generator) -> tuple[st
 def _exists(drawn: Scene, world: World, draw: np.random.Generator) -> tuple[str, str]:
     holds = bool(draw.integers(2))
     name = _one(drawn.things, draw).name if holds else absent(drawn, world, draw)
-    return f"{_be(name)} there {noun_phrase(name)}", _yes(holds)
+    return f"{be(name)} there {noun_phrase(name)}", _yes(holds)
 
 
 def _place(drawn: Scene, world: World, draw: np.random.Generator) -> tuple[str, str]:
     holds = bool(draw.integers(2))
     thing = _one(drawn.things, draw)
     place = thing.place if holds else another_place(thing.place, draw)
-    return f"{_be(thing.name)} the {thing.name} {PLACE_PHRASES[place]}", _yes(holds)
+    return f"{be(thing.name)} the {thing.name} {PLACE_PHRASES[place]}", _yes(holds)
 
 
 def _relation(drawn: Scene, world: World, draw: np.random.Generator) -> tuple[str, str]:
@@ -113,10 +152,16 @@ def _relation(drawn: Scene, world: World, draw: np.random.Generator) -> tuple[st
     first, second = (drawn.things[i] for i in draw.permutation(len(drawn.things))[:2])
     said = relation(first, second)
     said = said if holds else CONVERSE[said]
-    return f"{_be(first.name)} the {first.name} {said} the {second.name}", _yes(holds)
+    return f"{be(first.name)} the {first.name} {said} the {second.name}", _yes(holds)
 
 
-_ASK = dict(zip(VQA_KINDS, (_what, _where, _how_many, _exists, _place, _relation), strict=True))
+_ASK = dict(
+    zip(
+        VQA_KINDS,
+        (_what, _anything, _where, _how_many, _exists, _place, _relation),
+        strict=True,
+    )
+)
 
 
 # Claims about pictures.
@@ -239,8 +284,10 @@ def another_place(place: str, draw: np.random.Generator) -> str:
 
 
 def words() -> Iterator[str]:
-    """What questions say that captions do not: every vocabulary must know it."""
+    """What tasks say that captions do not: every vocabulary must know it."""
     yield from ("what is", "where are", "how many things are there", "the")
+    yield from ("in both pictures", "in only one picture", "more things in the left picture")
+    yield from ("as many things", "in the same place", "in different places in the two pictures")
 
 
 def _draw(seed: int, index: int) -> np.random.Generator:
@@ -251,7 +298,8 @@ def _one(things: tuple[Thing, ...], draw: np.random.Generator) -> Thing:
     return things[draw.integers(len(things))]
 
 
-def _be(name: str) -> str:
+def be(name: str) -> str:
+    """The verb of a noun: is, or are."""
     return "are" if is_plural(name) else "is"
 
 

@@ -1,38 +1,54 @@
 """Labelled examples of a task: pictures, sentences and the number of the answer. Index in, out.
 
-The tasks are those of `questions`. What a baseline must not read is blanked here, so that any
-model can be one: a grey picture, an empty sentence, the second sentence without the first.
+The tasks are those of `questions` and `statements`. What a baseline must not read is blanked here,
+so that any model can be one: a grey picture, an empty sentence, the second sentence without the
+first.
 """
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from minivl.data import questions
-from minivl.data.examples import Split, to_tensor
+from minivl.data import questions, statements
+from minivl.data.examples import SceneSource, Split, to_tensor
 from minivl.data.questions import Asked
 from minivl.data.text import WordPiece, pad_batch
-from minivl.data.texts import TextSource
+from minivl.errors import UserError
 
-Task = Literal["vqa", "entailment", "sentences"]
-Inputs = Literal["both", "text", "image"]
+Task = Literal["scene-vqa", "scene-ve", "scene-nlvr", "scene-sentences"]
+"""Named after the benchmarks whose form they have; VQA v2, SNLI-VE, NLVR2, MNLI are other data."""
+
+Inputs = Literal["both", "text", "image", "left"]
+"""Both sides; one alone; or, of two pictures, the text with the left one alone."""
 
 GREY = 127
 """What is painted over, and the whole picture where none is to be seen."""
 
 ASK = {
-    "vqa": questions.vqa,
-    "entailment": questions.entailment,
-    "sentences": questions.sentences,
+    "scene-vqa": questions.vqa,
+    "scene-ve": questions.entailment,
+    "scene-nlvr": statements.nlvr,
+    "scene-sentences": questions.sentences,
 }
 
 SPLITS: dict[Task, tuple[Split, ...]] = {
-    "vqa": ("validation", "twemoji", "compositions"),
-    "entailment": ("validation", "twemoji", "compositions"),
-    "sentences": ("validation", "compositions"),
+    "scene-vqa": ("validation", "twemoji", "compositions"),
+    "scene-ve": ("validation", "twemoji", "compositions"),
+    "scene-nlvr": ("validation", "twemoji", "compositions"),
+    "scene-sentences": ("validation", "compositions"),
 }
 """What is measured: sentences have no artist."""
+
+
+class Source(Protocol):
+    """Where scenes and words come from: `texts.TextSource`, or `captioned.CaptionSource`."""
+
+    text: WordPiece
+    scenes: SceneSource
+    data: Any
+    """Its `max_length` is the longest text in word pieces."""
 
 
 class TaskExamples:
@@ -40,7 +56,7 @@ class TaskExamples:
 
     endless = True
 
-    def __init__(self, source: TextSource, task: Task, split: Split, seed: int, inputs: Inputs):
+    def __init__(self, source: Source, task: Task, split: Split, seed: int, inputs: Inputs):
         """`inputs`: both sides, or one alone; of two sentences the second is the text."""
         self.source, self.task, self.seed, self.inputs = source, task, seed, inputs
         self.worlds = partial(source.scenes.world, split)
@@ -56,45 +72,88 @@ class TaskExamples:
         return ASK[self.task](self.worlds, self.seed, index)
 
     def __getitem__(self, index: int) -> dict:
-        """input_ids, segments: tuples of ints; label, an int; image uint8 (h, w, 3), if any."""
+        """input_ids, segments: tuples of ints; shares: float32 (answers,), each answer's weight;
+        image uint8 (h, w, 3), if any, or (2, h, w, 3)."""
         asked = self.asked(index)
         text = "" if self.inputs == "image" else asked.text
         premise = "" if self.inputs == "text" else asked.premise
         ids, segments = encode_pair(self.source.text, premise, text, self.max_length)
-        example = {"input_ids": ids, "segments": segments, "label": self.numbers[asked.answer]}
-        return example if self.task == "sentences" else example | {"image": self.picture(asked)}
+        shares = np.zeros(len(self.answers), np.float32)
+        for answer, share in asked.shares.items():
+            shares[self.numbers[answer]] = share
+        example = {"input_ids": ids, "segments": segments, "shares": shares}
+        if self.task == "scene-sentences":
+            return example
+        return example | {"image": self.picture(asked)}
 
     def picture(self, asked: Asked) -> np.ndarray:
-        """What is seen of a question's scene, uint8 (h, w, 3)."""
-        if self.inputs == "text":
-            side = self.source.scenes.data.image_size
-            return np.full((side, side, 3), GREY, np.uint8)
-        image = self.source.scenes.renderer.image(asked.scene)
-        return image if asked.covered is None else painted_over(image, asked.covered)
+        """What is seen of a question's scene, uint8 (h, w, 3), or of its two (2, h, w, 3)."""
+        side = self.source.scenes.data.image_size
+        grey = np.full((side, side, 3), GREY, np.uint8)
+        render = self.source.scenes.renderer.image
+        image = grey if self.inputs == "text" else render(asked.scene)
+        if asked.second is not None:
+            hidden = self.inputs in ("text", "left")
+            return np.stack([image, grey if hidden else render(asked.second)])
+        if asked.covered is None or self.inputs == "text":
+            return image
+        return painted_over(image, asked.covered)
 
     def collate(self, examples: list[dict]) -> dict:
-        """input_ids, token_type_ids (b, t) int64, attention_mask (b, t) bool, labels (b) int64;
-        image (b, 3, h, w) float32 in [-1, 1], but for sentences."""
+        """input_ids, token_type_ids (b, t) int64, attention_mask (b, t) bool; answer_shares
+        (b, answers) float32, rows add to 1, and labels (b) int64, the heaviest; image (b, 3, h, w)
+        float32 in [-1, 1], or images (b, 2, 3, h, w), but for sentences."""
         import torch
 
         input_ids, attention_mask = pad_batch([example["input_ids"] for example in examples])
         segments, _ = pad_batch([example["segments"] for example in examples])
+        shares = torch.from_numpy(np.stack([example["shares"] for example in examples]))
         batch = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "token_type_ids": segments,
-            "labels": torch.tensor([example["label"] for example in examples]),
+            "answer_shares": shares,
+            "labels": shares.argmax(dim=1),
         }
         if "image" not in examples[0]:
             return batch
-        return {"image": to_tensor(np.stack([example["image"] for example in examples]))} | batch
+        pictures = np.stack([example["image"] for example in examples])
+        if pictures.ndim == 4:
+            return {"image": to_tensor(pictures)} | batch
+        return {
+            "images": to_tensor(pictures.reshape(-1, *pictures.shape[2:])).unflatten(0, (-1, 2))
+        } | batch
 
 
-def answers_of(source: TextSource, task: Task) -> tuple[str, ...]:
+def answers_of(source: Source, task: Task) -> tuple[str, ...]:
     """The classes of a task in the order of their numbers, the same on every split."""
-    if task == "vqa":
+    if task == "scene-vqa":
         return questions.vqa_answers(source.scenes.world("train"))
-    return questions.VERDICTS
+    return statements.TRUTHS if task == "scene-nlvr" else questions.VERDICTS
+
+
+def encode_answers(words: WordPiece, answers: Sequence[str]) -> list[tuple[int, ...]]:
+    """A list of answers, each as [CLS] answer [SEP], as a decoder says and ranks them.
+
+    UserError for an answer that is empty, holds an unknown word, or stands there twice.
+    """
+    if not answers:
+        raise UserError("the list of answers is empty", "give one answer or more")
+    rows: dict[tuple[int, ...], str] = {}
+    for answer in answers:
+        # Written out: ALBEF's own tokenizer puts no [SEP] behind a text.
+        ids = (words.cls_id, *words.encode(f"{answer} [SEP]")[1:])
+        ids = ids[: ids.index(words.sep_id) + 1]
+        if words.unk_id in ids or len(ids) < 3:
+            wrong = "is empty" if len(ids) < 3 else "has a word that the model does not know"
+            raise UserError(f"the answer {answer!r} {wrong}", "leave it out, or say it otherwise")
+        if ids in rows:
+            raise UserError(
+                f"the answer {answer!r} stands twice in the list (also as {rows[ids]!r})",
+                "leave one out: they would share what is likely",
+            )
+        rows[ids] = answer
+    return list(rows)
 
 
 def encode_pair(

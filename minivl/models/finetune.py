@@ -1,62 +1,98 @@
-"""Fine-tuning: a pretrained encoder and a small head learn a labelled task, all weights together.
+"""Fine-tuning: a pretrained model and a small head learn a labelled task, all weights together.
 
-FLAVA, appendix B.2: two layers on the class token of what both sides become.
+FLAVA, appendix B.2, and ALBEF (Li et al. 2021, arXiv 2107.07651), section 4: two layers on the
+class token of what both sides become. What answers in words is in `answering`, what sees two
+pictures in `nlvr`; both are trained here. Letters: b examples, r rows that are scored, k classes.
 """
 
+import copy
 from collections.abc import Iterable
 from typing import Protocol
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
+from minivl.models.albef_encoders import Encoders, follow
 from minivl.models.flava import Flava
 from minivl.nn.precision import wide
 from minivl.nn.transformer import init_transformer
+from minivl.objectives.momentum import soft_cross_entropy, soft_targets
 
 Batch = dict[str, Tensor]
 
 
 class Exit(Protocol):
-    """What a model must offer to be fine-tuned: one vector an example. It is a module."""
+    """What a model must offer to be fine-tuned. It is a module."""
 
     width: int
 
     def __call__(self, batch: Batch) -> Tensor:
-        """A batch of a task (see `data/tasks.py`) -> (b, width)."""
+        """A batch of a task (see `data/tasks.py`) -> a vector an example (b, width), or one a word
+        (b, t, width), as the head reads it."""
+
+
+class Head(Protocol):
+    """What makes answers of it. It is a module."""
+
+    loss: str
+    """Name of its loss."""
+
+    def __call__(self, read: Tensor, batch: Batch) -> Tensor:
+        """What the exit gives -> logits (r, k) of all that is scored."""
+
+    def targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What is right, shares (r, k) that add to 1, and what each row weighs in the loss (r)."""
+
+    def scores(self, read: Tensor, batch: Batch) -> Tensor:
+        """What the exit gives -> the score of each answer (b, answers)."""
+
+
+# Exits.
 
 
 class PairExit(nn.Module):
-    """FLAVA's [CLS_M]: a picture and a sentence through all three encoders."""
+    """FLAVA's [CLS_M], or ALBEF's [CLS]: a picture and a sentence through all encoders."""
 
-    UNREAD = ("image_proj", "text_proj", "logit_scale", "mask_token")
-    UNREAD += ("image_encoder.norm", "text_encoder.norm")
-    """What the way to this exit passes by; the multimodal encoder reads states before the norms."""
-
-    def __init__(self, flava: Flava):
+    def __init__(self, model: Flava | Encoders):
         super().__init__()
-        self.flava = flava
-        self.width = flava.multimodal_encoder.width
-        freeze(flava, self.UNREAD)
+        self.model = model
+        mixing = model.multimodal_encoder if isinstance(model, Flava) else model.fusion_encoder
+        self.width = mixing.width
+        freeze(model, FLAVA_UNREAD if isinstance(model, Flava) else ALBEF_UNREAD)
+
+    def states(self, batch: Batch) -> Tensor:
+        """image (b, 3, h, w), input_ids and attention_mask (b, t) -> all states (b, n, width)."""
+        return self.model.encode_pair(batch["image"], batch["input_ids"], batch["attention_mask"])
 
     def forward(self, batch: Batch) -> Tensor:
-        """image (b, 3, h, w), input_ids and attention_mask (b, t) -> (b, width)."""
-        states = self.flava.encode_pair(batch["image"], batch["input_ids"], batch["attention_mask"])
-        return states[:, 0]
+        """The first of the states: (b, width)."""
+        return self.states(batch)[:, 0]
+
+
+class WordsExit(PairExit):
+    """ALBEF's words that have looked at the picture, [CLS] first."""
+
+    def __init__(self, model: Encoders):
+        super().__init__(model)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """All states: (b, t, width)."""
+        return self.states(batch)
 
 
 class TextExit(nn.Module):
-    """FLAVA's [CLS_T]: one sentence, or two, through the text encoder alone."""
+    """The text encoder's [CLS]: one sentence, or two, without a picture."""
 
-    def __init__(self, flava: Flava):
+    def __init__(self, model: Flava | Encoders):
         super().__init__()
-        self.flava = flava
-        self.width = flava.text_encoder.width
-        names = (name for name, _ in flava.named_parameters())
-        freeze(flava, [name for name in names if not name.startswith("text_encoder.")])
+        self.model = model
+        self.width = model.text_encoder.width
+        names = (name for name, _ in model.named_parameters())
+        freeze(model, [name for name in names if not name.startswith("text_encoder.")])
 
     def forward(self, batch: Batch) -> Tensor:
         """input_ids, attention_mask and token_type_ids (b, t) -> (b, width)."""
-        states = self.flava.text_encoder(
+        states = self.model.text_encoder(
             batch["input_ids"],
             batch["attention_mask"],
             token_type_ids=batch["token_type_ids"],
@@ -64,35 +100,12 @@ class TextExit(nn.Module):
         return states[:, 0]
 
 
-class Finetuned(nn.Module):
-    """An encoder's exit and a head of two layers that scores the answers."""
+FLAVA_UNREAD = ("image_proj", "text_proj", "logit_scale", "mask_token")
+FLAVA_UNREAD += ("image_encoder.norm", "text_encoder.norm")
+"""What the way to the exit passes by; the multimodal encoder reads states before the norms."""
 
-    def __init__(self, exit: Exit, answers: int, *, hidden: int = 1536, dropout: float = 0.0):
-        """`hidden`: width between the head's layers; `dropout` there, in training."""
-        super().__init__()
-        self.exit = exit
-        self.head = nn.Sequential(
-            nn.Linear(exit.width, hidden),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, answers),
-        )
-        init_transformer(self.head, exit.width)
-        self.monitors: dict[str, Tensor] = {}
-
-    def scores(self, batch: Batch) -> Tensor:
-        """A batch of a task -> the score of each answer (b, answers)."""
-        return wide(self.head(self.exit(batch)))
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """{"classification": scalar}: cross-entropy of the scores with labels (b)."""
-        scores, labels = self.scores(batch), batch["labels"]
-        self.monitors["accuracy"] = (scores.detach().argmax(dim=1) == labels).float().mean()
-        return {"classification": F.cross_entropy(scores, labels)}
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses, so that DDP and torch.compile wrap what training computes."""
-        return self.losses(batch)
+ALBEF_UNREAD = ("image_proj", "text_proj", "mlm_head")
+"""The same."""
 
 
 def freeze(model: nn.Module, names: Iterable[str]) -> None:
@@ -104,3 +117,109 @@ def freeze(model: nn.Module, names: Iterable[str]) -> None:
     for name, parameter in model.named_parameters():
         if f"{name}.".startswith(inside):
             parameter.requires_grad_(False)
+
+
+# Heads.
+
+
+class Choice(nn.Module):
+    """Two layers that score the answers of a list: MLP 768-1536-k in FLAVA, 768-768-k in ALBEF."""
+
+    loss = "classification"
+
+    def __init__(self, width: int, answers: int, *, hidden: int = 1536, dropout: float = 0.0):
+        """`hidden`: width between the layers; `dropout` there, in training."""
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(width, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, answers),
+        )
+        init_transformer(self, width)
+
+    def forward(self, read: Tensor, batch: Batch) -> Tensor:
+        """read (b, width) -> (b, answers)."""
+        return wide(self.layers(read))
+
+    def targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """answer_shares (b, answers), and that all examples weigh alike."""
+        shares = batch["answer_shares"]
+        return shares, shares.new_full((len(shares),), 1 / len(shares))
+
+    def scores(self, read: Tensor, batch: Batch) -> Tensor:
+        """read (b, width) -> (b, answers)."""
+        return self(read, batch)
+
+
+# Both.
+
+
+class Finetuned(nn.Module):
+    """An exit and a head; with `distill` also a twin of both, their running mean, to learn from.
+
+    Momentum distillation as ALBEF's code fine-tunes: of what is to be found, the twin's share is
+    `alpha`, and each training forward moves it by 1 - `momentum`. Both are set by schedules.
+    """
+
+    def __init__(
+        self,
+        exit: Exit,
+        head: Head,
+        *,
+        distill: bool = False,
+        alpha: float = 0.4,
+        momentum: float = 0.995,
+    ):
+        super().__init__()
+        self.exit, self.head = exit, head
+        self.momentum = momentum
+        # A tensor: a compiled forward pass would be compiled anew for every other float.
+        self.register_buffer("_alpha", torch.tensor(alpha), persistent=False)
+        self.twin = Finetuned(*copy.deepcopy((exit, head))) if distill else None
+        if self.twin is not None:
+            self.twin.requires_grad_(False).eval()
+        self.monitors: dict[str, Tensor] = {}
+
+    @property
+    def alpha(self) -> float:
+        """The twin's share of what is to be found."""
+        return self._alpha.item()
+
+    @alpha.setter
+    def alpha(self, value: float) -> None:
+        self._alpha.fill_(value)
+
+    def train(self, mode: bool = True) -> "Finetuned":
+        """As for any module, but the twin's dropout stays off."""
+        super().train(mode)
+        if self.twin is not None:
+            self.twin.eval()
+        return self
+
+    def scores(self, batch: Batch) -> Tensor:
+        """A batch of a task -> the score of each answer (b, answers)."""
+        return self.head.scores(self.exit(batch), batch)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """A batch of a task -> logits (r, k) of all that is scored."""
+        return self.head(self.exit(batch), batch)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """{the head's loss: scalar}, sum_r weight_r CE(logits_r, targets_r)."""
+        targets, weights = self.head.targets(batch)
+        found = targets.argmax(dim=1)
+        if self.twin is not None:
+            if self.training and torch.is_grad_enabled():
+                follow(self.twin, self, self.momentum)
+            with torch.no_grad():
+                targets = soft_targets(self.twin.logits(batch), targets, self._alpha)
+        logits = self.logits(batch)
+        self.monitors["accuracy"] = (logits.detach().argmax(dim=1) == found).float().mean()
+        # A mean over rows of weighted shares is 1/r of the weighted sum.
+        loss = soft_cross_entropy(logits, weights.unsqueeze(1) * targets) * len(logits)
+        return {self.head.loss: loss}
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses, so that DDP and torch.compile wrap what training computes."""
+        return self.losses(batch)

@@ -1,46 +1,59 @@
-"""Fine-tuning (FLAVA, appendix B.2): a trained run learns a labelled task, all weights together.
+"""Fine-tuning: a trained run of FLAVA or ALBEF learns a labelled task, all weights together.
 
-  minivl train finetune --run runs/flava_tiny --task vqa
+  minivl train finetune --run runs/albef_tiny --task scene-vqa
 
-vqa         a question about a picture: what is there, where is it, how many, yes or no?
-entailment  a sentence about a picture of which a part is painted over: true, false, or undecided?
-sentences   the same of two sentences, without a picture
+scene-vqa        a question about a picture: what is there, where is it, how many, yes or no?
+scene-ve         a sentence about a picture of which a part is painted over: true, false, undecided?
+scene-nlvr       a statement about two pictures: true or false? ALBEF only
+scene-sentences  true, false or undecided, of two sentences without a picture
 
-Two comparisons tell what a number is worth; each is a run of its own:
+Comparisons tell what a number is worth; each is a run of its own:
   --inputs text, --inputs image   one side alone: no better than chance, or the data betray answers
+  --inputs left                   of scene-nlvr: the statement with one picture of the two
   --no-pretrained                 the same model from noise: what pretraining was good for
 
-tiny    3 minutes on two CPU cores
+Options of the papers:
+  --answers generate              ALBEF's answer decoder, which says an answer and ranks a list
+  --text-assignment-steps 500     before scene-nlvr: to which of two pictures does a caption belong?
+  --distill                       learn from a momentum twin, too
+
+tiny    3 minutes on two CPU cores for scene-vqa with a run of FLAVA
 small   an estimated half hour on one modest GPU
-base    the paper's numbers for VQA; for its other tasks add
-        --task entailment --lr 1e-5 --steps 24000
-        --task sentences --lr 1e-5 --steps 33112 --batch-size 32 --warmup-steps 1986
+base    FLAVA's numbers for VQA; for its other tasks, and ALBEF's, add
+        --task scene-ve --lr 1e-5 --steps 24000
+        --task scene-sentences --lr 1e-5 --steps 33112 --batch-size 32 --warmup-steps 1986
+        and of ALBEF, all with --hidden 768 --dropout 0 --distill --weight-decay 0.02 and as many
+        steps as its epochs: --lr 2e-5 --batch-size 256 for VQA (8 epochs) and SNLI-VE (5),
+        --lr 2e-5 --batch-size 128 for NLVR2 (10)
 """
 
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from minivl.data.tasks import SPLITS, Inputs, Task
 from minivl.errors import UserError, require_field
-from minivl.recipes.flava import FlavaRecipe, part_of
-from minivl.training.recipe import Size, Stage, Training
+from minivl.recipes.pretrained import begin
+from minivl.training.recipe import Size, Stage, Training, alpha_at
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from minivl.data.stream import Stream
-    from minivl.data.texts import TextSource
-    from minivl.models.finetune import Finetuned
+    from minivl.data.tasks import Source
+    from minivl.models.finetune import Exit, Finetuned, Head
+    from minivl.models.nlvr import TextAssignment
 
 
 @dataclass(frozen=True)
-class Head:
+class Choice:
     """The two layers that score the answers."""
 
     hidden: int = 192
-    """Width between them; twice the encoder's, as in the paper: 1,536 at 768."""
+    """Width between them: FLAVA's paper has twice the encoder's, 1,536 at 768, ALBEF's the same."""
     dropout: float = 0.0
     """Share of that width dropped in training; torchmultimodal's code has 0.5."""
 
@@ -48,6 +61,43 @@ class Head:
         """Refuse numbers that make no head (UserError)."""
         require_field(self, "hidden", self.hidden >= 1, "1 or more")
         require_field(self, "dropout", 0 <= self.dropout < 1, "a share below 1")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How a decoder judges the answers of a list."""
+
+    candidates: int = 128
+    """Judged whole are the answers whose first word piece is likeliest, so many."""
+    official_ranking: bool = False
+    """Count the first piece twice, as the paper's code does."""
+
+    def check(self) -> None:
+        """Refuse a number that judges nothing (UserError)."""
+        require_field(self, "candidates", self.candidates >= 1, "1 or more")
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What the momentum twin does, where there is one."""
+
+    alpha: float = 0.4
+    """Its share of what is to be found."""
+    momentum: float = 0.995
+    """How much of it stays at each step; the rest is the model's."""
+    ramp_steps: int | None = None
+    """Steps over which its share rises from 0; unless told the paper's first epoch: an eighth of
+    scene-vqa, a tenth of scene-nlvr; no rise for the other tasks."""
+
+    def check(self) -> None:
+        """Refuse numbers that are no shares (UserError)."""
+        for name in ("alpha", "momentum"):
+            require_field(self, name, 0 <= getattr(self, name) <= 1, "a share from 0 to 1")
+        require_field(self, "ramp_steps", (self.ramp_steps or 0) >= 0, "0 or more")
+
+
+EPOCHS: dict[Task, int] = {"scene-vqa": 8, "scene-nlvr": 10}
+"""How often ALBEF's code shows the data of a task whose distillation sets in gradually."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +114,29 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class FinetuneRecipe:
-    """Fine-tune a FLAVA run on questions about pictures, or on entailment."""
+    """Fine-tune a run of FLAVA or ALBEF on questions, claims or statements about pictures."""
 
     size: Size = "tiny"
     run: Path | None = None
-    """The run of `minivl train flava` to start from; picture size, words and widths are its own."""
-    task: Task = "vqa"
-    """Questions about pictures, claims about pictures, or claims about sentences."""
+    """The run of `minivl train flava` or `minivl train albef` to start from; picture size, words
+    and widths are its own."""
+    task: Task = "scene-vqa"
+    """Questions about pictures, claims about pictures, statements about two pictures, or claims
+    about sentences."""
     inputs: Inputs = "both"
     """What is read: both sides, or one alone as a baseline. Of two sentences the second is the
-    text."""
+    text; left: of two pictures the left one, with the text."""
+    answers: Literal["classify", "generate"] = "classify"
+    """Of scene-vqa: score a list of answers, or say them with ALBEF's decoder."""
+    text_assignment_steps: int = 0
+    """Steps of text assignment before scene-nlvr."""
+    distill: bool = False
+    """Learn from a momentum twin of the whole model, too."""
     pretrained: bool = True
     """Start from the run's weights, or from noise."""
-    head: Head = field(default_factory=Head)
+    head: Choice = field(default_factory=Choice)
+    ranking: Ranking = field(default_factory=Ranking)
+    distillation: Distillation = field(default_factory=Distillation)
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
@@ -86,59 +146,125 @@ class FinetuneRecipe:
         return SIZES[size]
 
     def check(self) -> None:
-        """Refuse a missing run, one that cannot be started from, and baselines that are none."""
-        flava_of(self.run)
+        """Refuse a missing run, one that cannot be started from, and what does not fit together."""
+        begun = begin(self.run)
         _ = self.start_from
-        if self.task == "sentences" and self.inputs == "image":
+        require_field(self, "text_assignment_steps", self.text_assignment_steps >= 0, "0 or more")
+        for asked, flag in (
+            (self.text_assignment_steps > 0, "--text-assignment-steps"),
+            (self.inputs == "left", "--inputs left"),
+        ):
+            if asked and self.task != "scene-nlvr":
+                raise UserError(
+                    f"{flag} is about two pictures, the task {self.task} has none",
+                    "leave it out, or give --task scene-nlvr",
+                )
+        if self.task == "scene-sentences" and self.inputs == "image":
             raise UserError(
-                "the task sentences has no pictures", "give --inputs text: the second one alone"
+                "the task scene-sentences has no pictures",
+                "give --inputs text: the second one alone",
             )
+        if self.answers == "generate" and self.task != "scene-vqa":
+            raise UserError(
+                f"the answers to {self.task} are no words to be said",
+                "leave out --answers generate, or give --task scene-vqa",
+            )
+        begun.check(nlvr=self.task == "scene-nlvr", generate=self.answers == "generate")
 
-    @property
-    def start_from(self) -> dict[str, tuple[str, str]] | None:
-        """Which part of the model starts from where: all of FLAVA from the joint stage."""
-        if self.run is None or not self.pretrained:
-            return None
-        return {"exit.flava": part_of(self.run, {"joint": ""})}
+    # What is trained.
 
     def stages(self, seed: int) -> list[Stage]:
-        """One stage: the whole model learns the task."""
-        from minivl.data.texts import TextSource
-
+        """The whole model learns the task; before it, if asked for, text assignment."""
         # Loaded when first asked for: --help reads no picture and needs no run.
-        flava = cache(lambda: flava_of(self.run))
-        source = cache(lambda: TextSource.load(flava().texts, flava().data))
-        return [
-            Stage(
-                name="finetune",
-                training=self.training,
-                build_model=lambda: self.build_model(flava(), source()),
-                build_streams=lambda: [self.build_stream(source(), seed)],
-                evaluate=lambda model, device: self.evaluate(source(), model, device),
-                start_from=self.start_from,
-                notes=NOTES[self.size],
-            )
-        ]
+        source = cache(lambda: begin(self.run).load_source())
+        prepared = self.task == "scene-nlvr" and self.text_assignment_steps > 0
+        return [*([self.assignment_stage(source, seed)] if prepared else []),
+                self.task_stage(source, seed)]  # fmt: skip
 
-    def build_model(self, flava: FlavaRecipe, source: "TextSource") -> "Finetuned":
-        """FLAVA without the heads of its pretraining, and a new head on one of its exits."""
-        from minivl.data.tasks import answers_of
-        from minivl.models.finetune import Finetuned, PairExit, TextExit
+    def task_stage(self, source: "Callable[[], Source]", seed: int) -> Stage:
+        """The task itself."""
+        return Stage(
+            name="finetune",
+            training=self.training,
+            build_model=lambda: self.build_model(source()),
+            build_streams=lambda: [self.build_stream(source(), seed)],
+            evaluate=lambda model, device: self.evaluate(source(), model, device),
+            start_from=self.start_from,
+            schedules=self.schedules,
+            notes=NOTES[self.size],
+        )
 
-        make_exit = TextExit if self.task == "sentences" else PairExit
-        bare = replace(flava, objectives=("contrastive",), poolers=False)
-        answers = len(answers_of(source, self.task))
-        return Finetuned(make_exit(bare.build_model(source)), answers, **vars(self.head))
+    def assignment_stage(self, source: "Callable[[], Source]", seed: int) -> Stage:
+        """Captioned pictures: to which of two does a caption belong?"""
+        from minivl.data.examples import SceneExamples
+        from minivl.data.stream import Stream
 
-    def build_stream(self, source: "TextSource", seed: int) -> "Stream":
+        steps = self.text_assignment_steps
+        warmup = min(self.training.warmup_steps, steps)
+        return Stage(
+            name="assignment",
+            training=replace(self.training, steps=steps, warmup_steps=warmup),
+            build_model=lambda: self.build_assignment(source()),
+            build_streams=lambda: [
+                Stream(
+                    "captions",
+                    SceneExamples(source().scenes, "train", seed),
+                    self.training.batch_size,
+                    losses=("assignment",),
+                )
+            ],
+            start_from=self.parts("exit"),
+        )
+
+    def build_assignment(self, source: "Source") -> "TextAssignment":
+        """The model without a head for the task, and one for text assignment."""
+        from minivl.models.nlvr import TextAssignment
+
+        return TextAssignment(self.build_exit(source))
+
+    def build_model(self, source: "Source") -> "Finetuned":
+        """The run's model without the heads of its pretraining, and a new one on an exit of it."""
+        from minivl.models.finetune import Finetuned
+
+        exit = self.build_exit(source)
+        mix = {name: getattr(self.distillation, name) for name in ("alpha", "momentum")}
+        return Finetuned(exit, self.build_head(exit, source), distill=self.distill, **mix)
+
+    def build_exit(self, source: "Source") -> "Exit":
+        """The way that the task's pictures and words take through the run's model."""
+        from minivl.models import finetune, nlvr
+
+        exits = {
+            "scene-nlvr": nlvr.TwoPicturesExit,
+            "scene-sentences": finetune.TextExit,
+            "scene-vqa": finetune.WordsExit if self.answers == "generate" else finetune.PairExit,
+        }
+        make = exits.get(self.task, finetune.PairExit)
+        return make(begin(self.run).build_model(source))
+
+    def build_head(self, exit: "Exit", source: "Source") -> "Head":
+        """What answers."""
+        from minivl.data.tasks import answers_of, encode_answers
+        from minivl.data.text import pad_batch
+        from minivl.models.answering import AnswerDecoder
+        from minivl.models.finetune import Choice
+
+        answers = answers_of(source, self.task)
+        if self.answers == "classify":
+            return Choice(exit.width, len(answers), **vars(self.head))
+        told = pad_batch(encode_answers(source.text, answers))
+        return AnswerDecoder.like(exit.model, *told, **vars(self.ranking))
+
+    def build_stream(self, source: "Source", seed: int) -> "Stream":
         """Questions with their answers."""
         from minivl.data.stream import Stream
         from minivl.data.tasks import TaskExamples
 
         examples = TaskExamples(source, self.task, "train", seed, self.inputs)
-        return Stream(self.task, examples, self.training.batch_size, losses=("classification",))
+        loss = "answering" if self.answers == "generate" else "classification"
+        return Stream(self.task, examples, self.training.batch_size, losses=(loss,))
 
-    def evaluate(self, source: "TextSource", model: "Finetuned", device: "torch.device") -> dict:
+    def evaluate(self, source: "Source", model: "Finetuned", device: "torch.device") -> dict:
         """Right answers on pictures never seen, of the artist never seen, of pairs never seen."""
         from minivl.data.tasks import TaskExamples
         from minivl.evaluation.finetune import evaluate_finetuned
@@ -152,40 +278,53 @@ class FinetuneRecipe:
             self.evaluation.questions,
         )
 
+    @property
+    def schedules(self) -> dict:
+        """The twin's share, where it rises."""
+        steps = self.distillation.ramp_steps
+        if steps is None:
+            steps = self.training.steps // EPOCHS[self.task] if self.task in EPOCHS else 0
+        if not self.distill or steps == 0:
+            return {}
+        return {"alpha": partial(alpha_at, steps_per_epoch=steps, alpha=self.distillation.alpha)}
 
-def flava_of(folder: Path | None) -> FlavaRecipe:
-    """The recipe that a run of FLAVA was made by; UserError for no run, or one of another."""
-    from minivl.training import config
-    from minivl.training.run import Run
+    # What it starts from.
 
-    if folder is None:
-        raise UserError(
-            "which run is to be fine-tuned?",
-            "give --run FOLDER, made by minivl train flava --out FOLDER",
-        )
-    settings = dict(Run.read(folder).config)
-    if settings.get("recipe") != "flava":
-        raise UserError(
-            f"{folder} is a run of {settings.get('recipe')}, not of flava",
-            "name a run that minivl train flava has made",
-        )
-    fields = {key: value for key, value in settings.items() if key not in ("recipe", "seed")}
-    return config.from_plain(FlavaRecipe, fields)
+    @property
+    def start_from(self) -> dict[str, tuple[str, str]] | None:
+        """Which part of the model, and of its twin, starts from where."""
+        if self.text_assignment_steps:
+            start = {"exit": ("assignment", "exit")}
+            return start | ({"twin.exit": ("assignment", "exit")} if self.distill else {})
+        return self.parts("exit", "head", twin=self.distill)
+
+    def parts(self, *wanted: str, twin: bool = False) -> dict[str, tuple[str, str]] | None:
+        """Part of the model -> checkpoints of the run, and the part in there; None from noise."""
+        if self.run is None or not self.pretrained:
+            return None
+        of = {"exit.model": ""}
+        if self.task == "scene-nlvr":
+            of["exit.second"] = "fusion_encoder"
+        if self.answers == "generate":
+            of |= {"head.words": "text_encoder", "head.fusion": "fusion_encoder"}
+            of["head.predict"] = "mlm_head"
+        begun = begin(self.run)
+        start = {part: begun.part(of[part]) for part in of if part.startswith(wanted)}
+        twins = {f"twin.{part}": begun.part(of[part], twin=True) for part in of}
+        return start | twins if twin else start
 
 
 NOTES = {
     "test": (),
-    "tiny": ("about 3 minutes on two CPU cores, 1 GB of memory",),
+    "tiny": ("about 3 minutes on two CPU cores for scene-vqa with a run of FLAVA, 1 GB of memory",),
     "small": ("an estimated half hour on one GPU of 16 GB (not measured)",),
-    "base": (
-        "the paper's 44,000 updates of 256 questions, at the run's picture size instead of 480",
-    ),
+    "base": ("FLAVA's 44,000 updates of 256 questions, at the run's picture size instead of 480",),
 }
 
 SIZES: dict[str, FinetuneRecipe] = {
     "test": FinetuneRecipe(
         size="test",
-        head=Head(hidden=64),
+        head=Choice(hidden=64),
         training=Training(
             steps=20,
             batch_size=16,
@@ -210,7 +349,7 @@ SIZES: dict[str, FinetuneRecipe] = {
     ),
     "small": FinetuneRecipe(
         size="small",
-        head=Head(hidden=768),
+        head=Choice(hidden=768),
         training=Training(
             steps=10_000,
             batch_size=256,
@@ -224,7 +363,7 @@ SIZES: dict[str, FinetuneRecipe] = {
     ),
     "base": FinetuneRecipe(
         size="base",
-        head=Head(hidden=1536, dropout=0.5),
+        head=Choice(hidden=1536, dropout=0.5),
         training=Training(
             steps=44_000,
             batch_size=256,

@@ -15,8 +15,18 @@ from minivl.data.captions import SCENERY
 from minivl.data.examples import SceneData
 from minivl.data.questions import NUMBERS, VERDICTS, is_clear
 from minivl.data.scenes import Scene, Thing
-from minivl.data.tasks import SPLITS, TaskExamples, answers_of, encode_pair, painted_over
+from minivl.data.statements import TRUTHS
+from minivl.data.tasks import (
+    SPLITS,
+    TaskExamples,
+    answers_of,
+    encode_answers,
+    encode_pair,
+    painted_over,
+)
+from minivl.data.text import WordPiece
 from minivl.data.texts import TextData, TextSource
+from minivl.errors import UserError
 from minivl.evaluation.probe import linear_probe
 
 SMALL = TextData(topics=("noun.food",), vocabulary_size=600)
@@ -102,24 +112,67 @@ def answer(question, scene):
     return "yes" if places.get(SAID[place]) == name else "no"
 
 
-@pytest.mark.parametrize("split", SPLITS["vqa"])
+@pytest.mark.parametrize("split", SPLITS["scene-vqa"])
 @pytest.mark.parametrize("things", ["two", "four"])
 def test_questions_are_answered_as_a_viewer_of_the_boxes_would(request, things, split):
-    examples = TaskExamples(request.getfixturevalue(things), "vqa", split, 7, "both")
+    examples = TaskExamples(request.getfixturevalue(things), "scene-vqa", split, 7, "both")
     kinds = Counter()
     for index in range(600):
         one = examples.asked(index)
-        assert answer(one.text, one.scene) == one.answer, one
-        assert one.answer in examples.answers
+        assert set(one.voices) <= set(examples.answers) and len(one.voices) == 10
+        if one.kind != "anything":
+            assert answer(one.text, one.scene) == one.answer, one
+            assert one.shares == {one.answer: 1.0}
         kinds[one.kind] += 1
     expected = set(questions.VQA_KINDS) - ({"how_many"} if split == "compositions" else set())
     assert set(kinds) == expected and min(kinds.values()) > 60
 
 
 @pytest.mark.parametrize("things", ["two", "four"])
+def test_what_is_in_the_picture_has_every_thing_for_an_answer(request, things):
+    examples = TaskExamples(request.getfixturevalue(things), "scene-vqa", "train", 7, "both")
+    asked = [one for one in map(examples.asked, range(600)) if one.kind == "anything"]
+    assert len(asked) > 60 and len({len(one.shares) for one in asked}) == (
+        1 if things == "two" else 3
+    )
+    for one in asked:
+        area = {thing.name: thing.box[2] * thing.box[3] for thing in one.scene.things}
+        whole = sum(area.values())
+        assert sum(one.shares.values()) == pytest.approx(1)
+        for name, share in one.shares.items():
+            # To the next viewer, up or down.
+            assert abs(10 * area[name] / whole - 10 * share) < 1
+        assert list(one.shares.values()) == sorted(one.shares.values(), reverse=True)
+        assert one.answer == one.voices[0]
+        index = examples.answers.index(one.answer)
+        assert one.shares[one.answer] == max(one.shares.values()), index
+
+
+def test_viewers_go_by_the_area_of_the_boxes():
+    def picture(*boxes):
+        things = [
+            Thing(name, name, "noto", "left", "large", None, (0, 0, *box))
+            for name, box in zip(("dog", "cat", "key"), boxes, strict=False)
+        ]
+        return Scene(0, 0, 40, "p", "sea", (0, 0, 1, False), None, tuple(things))
+
+    assert questions.viewers(picture((3, 5))) == ("dog",) * 10
+    assert questions.viewers(picture((3, 5), (5, 3))) == ("dog",) * 5 + ("cat",) * 5
+    assert questions.viewers(picture((1, 3), (1, 7))) == ("cat",) * 7 + ("dog",) * 3
+    # 3.33 viewers each: the one that is left over goes to the first.
+    assert Counter(questions.viewers(picture((2, 2), (1, 4), (4, 1)))) == {
+        "dog": 4,
+        "cat": 3,
+        "key": 3,
+    }
+    # 9.09 and 0.45 and 0.45: nobody for one of the small ones.
+    assert Counter(questions.viewers(picture((1, 20), (1, 1), (1, 1)))) == {"dog": 9, "cat": 1}
+
+
+@pytest.mark.parametrize("things", ["two", "four"])
 def test_claims_about_pictures_are_judged_by_what_is_not_painted_over(request, things):
     source = request.getfixturevalue(things)
-    examples = TaskExamples(source, "entailment", "train", 3, "both")
+    examples = TaskExamples(source, "scene-ve", "train", 3, "both")
     for index in range(600):
         one = examples.asked(index)
         said = next(s for s in sorted(SAID, key=len, reverse=True) if one.text.endswith(s))
@@ -143,7 +196,7 @@ def test_claims_about_pictures_are_judged_by_what_is_not_painted_over(request, t
 
 def test_claims_about_sentences_are_judged_by_the_first_one(asked):
     sceneries = tuple(sorted(SCENERY.values(), key=len, reverse=True))
-    for one in asked["sentences"]:
+    for one in asked["scene-sentences"]:
         listed = re.sub("^there (is|are) ", "", one.premise)
         scenery = next((s for s in sceneries if listed.endswith(s)), "")
         facts = listed.removesuffix(scenery).strip().split(" and ")
@@ -157,7 +210,7 @@ def test_claims_about_sentences_are_judged_by_the_first_one(asked):
             continue
         facts = [f"{name} {scenery}" for name in names] if scenery else facts
         assert one.answer == ("entailment" if one.text in facts else "contradiction"), one
-    assert {one.answer for one in asked["sentences"]} == set(VERDICTS)
+    assert {one.answer for one in asked["scene-sentences"]} == set(VERDICTS)
 
 
 def test_only_scenes_with_a_place_and_a_name_for_each_thing_are_asked_about():
@@ -185,10 +238,10 @@ def even(counts, classes, least=60):
 
 def test_no_word_and_no_place_foretells_the_answer(asked):
     for task, classes, kinds in (
-        ("vqa", 2, ("exists", "place", "relation")),
-        ("vqa", 4, ("where",)),
-        ("entailment", 3, ("claim",)),
-        ("sentences", 3, questions.SENTENCE_KINDS),
+        ("scene-vqa", 2, ("exists", "place", "relation")),
+        ("scene-vqa", 4, ("where",)),
+        ("scene-ve", 3, ("claim",)),
+        ("scene-sentences", 3, questions.SENTENCE_KINDS),
     ):
         given: dict = {}
         for one in asked[task]:
@@ -206,7 +259,8 @@ def test_no_word_and_no_place_foretells_the_answer(asked):
 @pytest.mark.parametrize("task", TASKS)
 def test_a_reader_of_the_text_alone_learns_nothing_but_the_kind_of_question(asked, task):
     # A logistic regression on words and pairs of words: what text-only baselines find first.
-    chosen = [one for one in asked[task] if one.kind not in ("what", "how_many", "where")]
+    named = ("what", "anything", "how_many", "where")
+    chosen = [one for one in asked[task] if one.kind not in named]
     grams = [
         {*one.text.split(), *zip(one.text.split(), one.text.split()[1:], strict=False)}
         for one in chosen
@@ -246,7 +300,12 @@ def test_words_are_added_to_a_vocabulary_only_where_it_lacks_them(pack, monkeypa
     monkeypatch.setattr(questions, "words", lambda: ())
     assert TextSource(pack, data, scenes).text.vocab == knows  # so that old runs can be read
     added = set(small) - set(TextSource(pack, SMALL, scenes).text.vocab)
-    assert {"what", "how", "many"} <= added <= {"what", "where", "how", "many", "things", "is"}
+    said = "what where how many things is in both only one picture pictures more left as same"
+    assert (
+        {"what", "how", "many", "both"}
+        <= added
+        <= {*said.split(), "different", "places", "place", "two"}
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -266,7 +325,7 @@ def test_an_example_follows_from_seed_and_index(two, task):
 
 
 def test_a_batch_has_the_shapes_that_models_read(two):
-    examples = TaskExamples(two, "vqa", "train", 0, "both")
+    examples = TaskExamples(two, "scene-vqa", "train", 0, "both")
     batch = examples.collate([examples[index] for index in range(6)])
     b, t = batch["input_ids"].shape
     assert batch["image"].shape == (6, 3, 32, 32) and batch["image"].dtype == torch.float32
@@ -276,24 +335,31 @@ def test_a_batch_has_the_shapes_that_models_read(two):
     assert batch["labels"].tolist() == [
         examples.answers.index(examples.asked(index).answer) for index in range(6)
     ]
-    assert "image" not in (e := TaskExamples(two, "sentences", "train", 0, "both")).collate([e[0]])
+    shares = batch["answer_shares"]
+    assert shares.shape == (6, len(examples.answers)) and shares.dtype == torch.float32
+    for index, row in enumerate(shares):
+        told = {examples.answers[n]: round(row[n].item(), 6) for n in row.nonzero().flatten()}
+        assert told == examples.asked(index).shares
+    assert "image" not in (e := TaskExamples(two, "scene-sentences", "train", 0, "both")).collate(
+        [e[0]]
+    )
 
 
-@pytest.mark.parametrize("task", ["vqa", "entailment"])
+@pytest.mark.parametrize("task", ["scene-vqa", "scene-ve"])
 def test_baselines_see_one_side_and_are_asked_the_same(two, task):
     make = partial(TaskExamples, two, task, "validation", 11)
     both, text, image = (
         [make(inputs)[i] for i in range(20)] for inputs in ("both", "text", "image")
     )
     for b, t, i in zip(both, text, image, strict=True):
-        assert b["label"] == t["label"] == i["label"]
+        assert (b["shares"] == t["shares"]).all() and (b["shares"] == i["shares"]).all()
         assert b["input_ids"] == t["input_ids"] and np.array_equal(b["image"], i["image"])
         assert (t["image"] == 127).all() and b["image"].std() > 5
         assert i["input_ids"] == (two.text.cls_id, two.text.sep_id)
 
 
 def test_of_two_sentences_the_baseline_reads_the_second(two):
-    make = partial(TaskExamples, two, "sentences", "validation", 11)
+    make = partial(TaskExamples, two, "scene-sentences", "validation", 11)
     for index in range(20):
         both, alone, one = make("both")[index], make("text")[index], make("both").asked(index)
         assert two.text.decode(alone["input_ids"]) == one.text.lower()
@@ -315,12 +381,66 @@ def test_a_pair_of_sentences_is_joined_as_bert_does(two):
     assert encode_pair(words, "", "a cat", 32) == ((cls, *b, sep), (0,) * (len(b) + 2))
 
 
+def test_two_pictures_are_shown_and_a_baseline_sees_fewer(two):
+    make = partial(TaskExamples, two, "scene-nlvr", "validation", 11)
+    render = two.scenes.renderer.image
+    for index in range(6):
+        one = make("both").asked(index)
+        left, right = render(one.scene), render(one.second)
+        grey = np.full_like(left, 127)
+        for inputs, expected in (
+            ("both", (left, right)),
+            ("image", (left, right)),
+            ("left", (left, grey)),
+            ("text", (grey, grey)),
+        ):
+            example = make(inputs)[index]
+            assert np.array_equal(example["image"], np.stack(expected))
+            assert (example["shares"] == make("both")[index]["shares"]).all()
+            said = two.text.decode(example["input_ids"])
+            assert said == ("" if inputs == "image" else one.text.lower())
+    examples = make("both")
+    batch = examples.collate([examples[index] for index in range(5)])
+    assert batch["images"].shape == (5, 2, 3, 32, 32) and "image" not in batch
+    first = torch.from_numpy(examples[3]["image"]).permute(0, 3, 1, 2) / 127.5 - 1
+    torch.testing.assert_close(batch["images"][3], first)
+
+
+def test_answers_are_told_from_beginning_to_end(two, four, pack):
+    whole = WordPiece.load(pack)
+    cls, sep = whole.cls_id, whole.sep_id
+    words = ["dog", "ice cream", "Top left", "unicycling"]
+    rows = encode_answers(whole, words)
+    assert rows == [(cls, *whole.encode(word)[1:-1], sep) for word in words]
+    # ALBEF's own tokenizer puts no [SEP] behind a text.
+    official = type("Official", (WordPiece,), {"encode": lambda s, t: WordPiece.encode(s, t)[:-1]})
+    assert encode_answers(official(whole.vocab), words) == rows
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ([], "the list of answers is empty"),
+        (["dog", " "], "the answer ' ' is empty"),
+        (["dog", "[SEP] cat"], "is empty"),
+        (["dog", "cat", "dog"], "'dog' stands twice in the list"),
+        (["dog", "Dog"], r"'Dog' stands twice in the list \(also as 'dog'\)"),
+        (["a dog", "a  dog"], "stands twice"),
+        (["dog", "☃"], "the answer '☃' has a word that the model does not know"),
+    ],
+)
+def test_a_list_of_answers_that_cannot_be_ranked_is_refused(pack, answers, message):
+    with pytest.raises(UserError, match=message):
+        encode_answers(WordPiece.load(pack), answers)
+
+
 def test_all_splits_have_the_same_answers_in_one_order(two, four):
-    answers = answers_of(two, "vqa")
+    answers = answers_of(two, "scene-vqa")
     assert answers[:8] == ("yes", "no", "left", "right", "top", "bottom", "one", "two")
     assert len(answers) == len(set(answers)) == 8 + 48 and "dog" in answers
-    assert len(answers_of(four, "vqa")) == 48 + 2 + 8 + 4
-    assert answers_of(two, "entailment") == answers_of(two, "sentences") == VERDICTS
+    assert len(answers_of(four, "scene-vqa")) == 48 + 2 + 8 + 4
+    assert answers_of(two, "scene-ve") == answers_of(two, "scene-sentences") == VERDICTS
+    assert answers_of(four, "scene-nlvr") == TRUTHS == ("false", "true")
 
 
 def test_paint_covers_the_region_and_nothing_else():
