@@ -19,6 +19,7 @@ COMMANDS = {
     "show": "how well one picture and one sentence fit, and where the model looks",
     "check": "grade your exercises",
     "data": "list, preview, count, verify or rebuild the embedded data",
+    "weights": "published weights into our models, and ours into the published format",
     "bench": "speed, memory and share of the peak of one training step here",
     "doctor": "what is wrong with this machine or installation, and the mend",
     "version": "versions of minivl, Python and torch",

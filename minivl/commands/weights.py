@@ -1,0 +1,192 @@
+"""`minivl weights import|export`: published weights into our models, and ours out again."""
+
+import argparse
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minivl.commands.parser import Parser
+from minivl.errors import UserError
+
+if TYPE_CHECKING:
+    from minivl.weights.names import Tensors
+
+DESCRIPTION = """\
+Brings published weights under this package's names, or writes a trained ALBEF as its official code
+reads it. Files are read where they lie, nothing is downloaded, and no pickle is ever run.
+
+  import    albef   ALBEF.pth, or what ALBEF's code has fine-tuned: retrieval, grounding, VQA,
+                    entailment, NLVR2
+            deit    DeiT-base: ALBEF's image encoder before pretraining, and its twin
+            bert    BERT-base: text encoder, fusion encoder and MLM head, and their twins
+  export    albef   a run, or a file of weights under our names, under the official names
+
+A file of pretraining may be imported as a run, which `minivl eval`, `show` and `train finetune`
+take like any other: give --out a folder.
+"""
+
+EXAMPLES = """\
+examples
+  minivl weights import albef ALBEF.pth --out runs/albef_official
+  minivl weights import albef ALBEF.pth --for vqa --image-size 384 --out vqa_start.safetensors
+  minivl weights import deit deit_base_patch16_224.pth --image-size 256 --out image.safetensors
+  minivl weights export albef runs/albef_base --out ALBEF.pth
+"""
+
+TASKS = ("vqa", "nlvr", "entailment")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command."""
+    parser = Parser("weights", DESCRIPTION, EXAMPLES)
+    parser.add_argument("action", choices=("import", "export"), help="which way")
+    parser.add_argument("model", choices=("albef", "deit", "bert"), help="whose weights")
+    parser.add_argument("source", type=Path, help="the file; of export a run or a file")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, or a run's folder")
+    parser.add_argument("--image-size", type=int, help="side of the pictures to come: positions "
+                        "are stretched to it")  # fmt: skip
+    parser.add_argument("--for", choices=TASKS, dest="task", help="start of a model for a task, "
+                        "made of a pretrained one as the official scripts make it")  # fmt: skip
+    chosen = parser.parse_args(arguments)
+    return export(chosen) if chosen.action == "export" else bring_in(chosen)
+
+
+def bring_in(chosen: argparse.Namespace) -> int:
+    """Read a published file and write it under our names."""
+    from minivl.weights import files
+
+    tensors = read(chosen)
+    if chosen.image_size is not None:
+        tensors = for_pictures(tensors, chosen.image_size)
+    if chosen.out.suffix:
+        files.write(chosen.out, tensors)
+        tell(f"{len(tensors)} tensors of {chosen.source}", tensors, chosen.out)
+    else:
+        make_run(tensors, chosen.source, chosen.out)
+        tell(f"a run, trained elsewhere, with the weights of {chosen.source}", tensors, chosen.out)
+    return 0
+
+
+def export(chosen: argparse.Namespace) -> int:
+    """Write a run's newest weights, or a file's, under the official names."""
+    from minivl.training import checkpoint
+    from minivl.weights import albef, files
+
+    for flag, given in (("--for", chosen.task), ("--image-size", chosen.image_size)):
+        if given is not None:
+            raise UserError(f"{flag} is for import", "leave it out")
+    if chosen.model != "albef":
+        raise UserError(f"nothing of ours is exported as {chosen.model}", "export albef")
+    if not chosen.out.suffix:
+        raise UserError(f"--out {chosen.out} is no file", "end it in .pth or .safetensors")
+    tensors = albef.to_official(checkpoint.read_weights(chosen.source))
+    files.write(chosen.out, tensors)
+    tell(f"{chosen.source} under the official names", tensors, chosen.out)
+    return 0
+
+
+def read(chosen: argparse.Namespace) -> "Tensors":
+    """The file's tensors under our names, made ready for a task if one is named."""
+    from minivl.weights import albef, files, starts
+
+    tensors = files.read(chosen.source)
+    if chosen.model != "albef":
+        if chosen.task:
+            raise UserError("--for needs a pretrained ALBEF", "import albef, or leave out --for")
+        make = {"deit": starts.from_deit, "bert": starts.from_bert}[chosen.model]
+        return starts.with_twins(make(tensors))
+    task = albef.official_layout(tensors).task
+    if chosen.task and task != "pretrain":
+        raise UserError(
+            f"{chosen.source} is fine-tuned ({task}): no task starts from it", "leave out --for"
+        )
+    ours = albef.from_official(tensors)
+    begin = {
+        "vqa": starts.for_vqa,
+        "nlvr": starts.for_two_pictures,
+        "entailment": starts.for_classification,
+    }
+    return begin[chosen.task](ours) if chosen.task else ours
+
+
+def for_pictures(tensors: "Tensors", side: int) -> "Tensors":
+    """Positions stretched for pictures of side x side pixels."""
+    from minivl.weights.starts import resize_positions
+
+    kernels = [value for name, value in tensors.items() if name.endswith("projection.weight")]
+    if not kernels:
+        raise UserError("there are no pictures' positions in this file", "leave out --image-size")
+    patch = patch_size(kernels[0])
+    if side < patch or side % patch:
+        raise UserError(
+            f"--image-size {side} is no multiple of the patches' {patch} pixels",
+            f"give {16 * patch}",
+        )
+    return resize_positions(tensors, (side // patch, side // patch))
+
+
+def patch_size(projection: Any) -> int:
+    """Side of the patches that a projection (width, 3*p*p) reads."""
+    return math.isqrt(projection.shape[1] // 3)
+
+
+def make_run(tensors: "Tensors", source: Path, folder: Path) -> None:
+    """A run's folder as `minivl train albef --size base` leaves it, at the size of the weights."""
+    from minivl.commands.runs import check_model, settings
+    from minivl.training import checkpoint
+    from minivl.training.run import Run
+    from minivl.weights.starts import load
+
+    if "mlm_head.bias" not in tensors:
+        raise UserError(
+            f"{source} is not of pretraining: no run is made of it",
+            "give --out a file, for instance weights.safetensors",
+        )
+    recipe = recipe_of(tensors)
+    (stage,) = recipe.stages(seed=0)
+    load(check_model(stage), tensors)  # before anything is written: does it fit?
+    run = Run(folder, settings("albef", recipe, 0))
+    with run.hold():
+        about = {"stage": stage.name, "step": 0, "source": str(source)}
+        apart = {name: value.contiguous().clone() for name, value in tensors.items()}
+        checkpoint.save(run.checkpoints / stage.name, 0, apart, {}, about)
+
+
+def recipe_of(tensors: "Tensors") -> Any:
+    """The recipe of ALBEF as published, with the numbers of these weights: heads are 64 wide."""
+    from minivl.recipes.albef import AlbefRecipe
+    from minivl.weights.albef import our_layout
+
+    base, layout = AlbefRecipe.at_size("base"), our_layout(tensors)
+    patch = patch_size(tensors["image_encoder.patch_embed.projection.weight"])
+    side = math.isqrt(tensors["image_encoder.pos_embed"].shape[1] - 1)
+    width = tensors["image_encoder.cls_token"].shape[-1]
+    positions, words = tensors["text_encoder.pos_embed.weight"].shape
+    return replace(
+        base,
+        image=replace(
+            base.image,
+            patch_size=patch,
+            width=width,
+            depth=layout.image_depth,
+            heads=max(1, width // 64),
+        ),
+        text=replace(
+            base.text,
+            width=words,
+            depth=layout.text_depth,
+            heads=max(1, words // 64),
+            positions=positions,
+        ),
+        fusion=replace(base.fusion, depth=layout.fusion_depth),
+        embed_dim=len(tensors["image_proj.bias"]),
+        queue_size=tensors["image_queue"].shape[1],
+        data=replace(base.data, image_size=patch * side),
+    )
+
+
+def tell(what: str, tensors: "Tensors", out: Path) -> None:
+    """One line: what was written, how much, and where."""
+    numbers = sum(value.numel() for value in tensors.values())
+    print(f"{what}: {numbers:,} numbers in {out}")
