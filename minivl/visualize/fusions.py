@@ -1,10 +1,11 @@
 """Three ways to let a picture and a sentence meet: who hears of whom, and what it costs.
 
 Nothing here is drawn from a description. `hears` asks the module itself, by its gradient, and
-`scores` counts the products of queries and keys that it computes.
+`work` counts what its layers compute.
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -66,35 +67,43 @@ def hears(fuse: Fuse, patches: int, words: int, width: int) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
+class Work(NamedTuple):
+    """What a module computed."""
+
+    products: int
+    """Of a query with a key, in one head."""
+    multiplications: int
+    """In its linear layers, and in its attention's products and sums."""
+
+
 @torch.no_grad()
-def scores(module: nn.Module, run: Callable[[], object]) -> int:
-    """How many products of a query with a key `run()` lets the module's attention compute a head.
+def work(module: nn.Module, run: Callable[[], object]) -> Work:
+    """What `run()` lets the module compute, counted in its layers while they run."""
+    lengths: dict[nn.Module, list[int]] = {}
+    counted = [0]
 
-    Of the pairs of a batch together.
-    """
-    counted, hooks = [], []
-    for part in module.modules():
-        if isinstance(part, Attention):
-            seen: dict[str, int] = {}
+    def note(layer: nn.Linear, given: tuple[Tensor], out: Tensor) -> None:
+        counted[0] += out.numel() * layer.in_features
+        lengths.setdefault(layer, []).append(given[0].shape[0] * given[0].shape[1])
+        pairs[layer] = given[0].shape[0]
 
-            def note(which: str, seen: dict[str, int]) -> Callable:
-                def hook(_: nn.Module, given: tuple[Tensor], __: Tensor) -> None:
-                    seen[which] = given[0].shape[1]
-                    seen["pairs"] = given[0].shape[0]
-
-                return hook
-
-            hooks += [
-                part.q_proj.register_forward_hook(note("queries", seen)),
-                part.k_proj.register_forward_hook(note("keys", seen)),
-            ]
-            counted.append(seen)
+    pairs: dict[nn.Module, int] = {}
+    linear = [part for part in module.modules() if isinstance(part, nn.Linear)]
+    hooks = [layer.register_forward_hook(note) for layer in linear]
     try:
         run()
     finally:
         for hook in hooks:
             hook.remove()
-    return sum(one["pairs"] * one["queries"] * one["keys"] for one in counted if len(one) == 3)
+    products = multiplications = 0
+    for part in module.modules():
+        if isinstance(part, Attention) and part.q_proj in lengths:
+            calls = zip(lengths[part.q_proj], lengths[part.k_proj], strict=True)
+            found = sum(queries * keys for queries, keys in calls) // pairs[part.q_proj]
+            products += found
+            # Each product is a row of the width, and so is each value that is added up.
+            multiplications += 2 * found * part.q_proj.out_features
+    return Work(products, counted[0] + multiplications)
 
 
 @styled

@@ -5,7 +5,7 @@ import torch
 from minivl.models.flava import MultimodalEncoder
 from minivl.nn.co_attention import CoAttentionEncoder
 from minivl.nn.fusion import FusionEncoder
-from minivl.visualize.fusions import fusions, hears, in_words, scores
+from minivl.visualize.fusions import fusions, hears, in_words, work
 
 N, T, WIDTH = 4, 3, 8
 WORDS = torch.ones(1, T, dtype=torch.bool)
@@ -52,22 +52,42 @@ def test_in_cross_attention_the_picture_never_hears_a_word():
         np.testing.assert_array_equal(found[:N, :N], np.eye(N, dtype=bool))
 
 
-@pytest.mark.parametrize(
-    ("make", "each"),
-    [(merged, (1 + N + T) ** 2), (co, 2 * N * T), (cross, T * T + T * N)],
-)
+COST = [
+    (merged, (1 + N + T) ** 2, 12 * (1 + N + T)),
+    (co, 2 * N * T, 12 * (N + T)),
+    (cross, T * T + T * N, 14 * T + 2 * N),
+]
+"""Products of queries and keys, and the linear layers' multiplications by width²."""
+
+
+@pytest.mark.parametrize(("make", "products", "linear"), COST)
 @pytest.mark.parametrize("depth", [1, 3])
-def test_the_scores_that_are_counted_are_those_of_the_formula(make, each, depth):
+def test_the_work_that_is_counted_is_that_of_the_formula(make, products, linear, depth):
     encoder, fuse = make(depth)
     image, text = torch.zeros(1, N, WIDTH), torch.zeros(1, T, WIDTH)
-    assert scores(encoder, lambda: fuse(image, text)) == depth * each
+    each = linear * WIDTH**2 + 2 * products * WIDTH
+    assert work(encoder, lambda: fuse(image, text)) == (depth * products, depth * each)
     assert not any(part._forward_hooks for part in encoder.modules())
 
 
-def test_scores_of_a_batch_are_those_of_its_pairs_together():
-    encoder, fuse = co()
-    image, text = torch.zeros(5, N, WIDTH), torch.zeros(5, T, WIDTH)
-    assert scores(encoder, lambda: fuse(image, text)) == 5 * 2 * N * T
+@pytest.mark.parametrize("make", [merged, co, cross])
+def test_the_work_of_a_batch_is_that_of_its_pairs_together(make):
+    encoder, fuse = make()
+    if make is merged:
+        many = torch.ones(5, T, dtype=torch.bool)
+        fuse = lambda image, text: encoder(image, text, many[: len(text)])  # noqa: E731
+    one, five = (
+        work(encoder, lambda: fuse(torch.zeros(b, N, WIDTH), torch.zeros(b, T, WIDTH)))  # noqa: B023
+        for b in (1, 5)
+    )
+    assert five == (5 * one.products, 5 * one.multiplications)
+
+
+def test_an_error_leaves_no_hook_behind():
+    encoder, _ = co()
+    with pytest.raises(ZeroDivisionError):
+        work(encoder, lambda: 1 / 0)
+    assert not any(part._forward_hooks for part in encoder.modules())
 
 
 def heard():
