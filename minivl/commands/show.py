@@ -1,7 +1,7 @@
 """`minivl show RUN IMAGE "a sentence"`: do they fit, against what else, and where it looked."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from minivl.data.examples import SceneSource
+    from minivl.visualize.style import Picture
 
 DESCRIPTION = """\
 Asks a trained run how well one picture and one sentence fit: the sentence competes with the same
 sentence turned round (left for right) and with the same sentence about other things. Draws where
 the model looked: its attention, and which parts it misses most when they are blurred, for the
-sentence and for its strongest rival. A run of flava also says what its matching head thinks of
-each pair: that head reads picture and sentence together.
+sentence and for its strongest rival. A run of flava or albef also says what its matching head
+thinks of each pair: that head reads picture and sentence together. Of a run of albef each word is
+drawn by itself, where it looked and where that made the pair a match (Grad-CAM).
 """
 
 EXAMPLES = """\
@@ -30,6 +32,7 @@ examples
   minivl show runs/clip_tiny twemoji:7 "a dog on the left"     an artist it has never seen
   minivl show runs/clip_tiny photo.jpg "a cat on the right" --out cat.png
   minivl show runs/flava_tiny twemoji:7                does it match, too?
+  minivl show runs/albef_tiny scene:0 "a dog on the left"     where is each word?
 """
 
 OPPOSITES = (("left", "right"), ("top", "bottom"), ("above", "below"))
@@ -54,10 +57,15 @@ def main(arguments: list[str]) -> int:
     print(f"run       {path}")
     print(f"picture   {chosen.image}" + (f": {caption}" if caption else ""))
     sentences = rivals(sentence, known_names(source))
-    shares, maps = ask(model, source, image, sentences)
-    print_answer(sentences, shares, verdicts(model, source, image, sentences))
+    shares = compare(model, source, image, sentences)
+    matches = verdicts(model, source, image, sentences)
+    print_answer(sentences, shares, matches)
     out = chosen.out or trained.run.folder / "show" / f"{file_name(chosen.image)}.png"
-    draw(image, maps, sentence, out)
+    if matches and hasattr(model, "fusion_encoder"):
+        figure = draw_words(model, source, image, sentence, matches[0])
+    else:
+        figure = draw_maps(model, source, image, sentences, shares)
+    write(figure, out)
     print(f"\nwhere it looked   {out}")
     return 0
 
@@ -81,11 +89,15 @@ def source_of(trained: Trained) -> "SceneSource":
             f"use a run of {' or '.join(ASKABLE)}; what this one learned is drawn in "
             f"{trained.run.report}",
         )
-    if "contrastive" not in getattr(trained.recipe, "objectives", ("contrastive",)):
+    objectives = getattr(trained.recipe, "objectives", ("contrastive",))
+    if not {"contrastive", "itc"} & set(objectives):
+        lacking = "itc" if trained.name == "albef" else "contrastive"
         raise UserError(
             "show compares sentences by the contrastive objective, and this run had none",
-            "train one with --objectives contrastive and others",
+            f"train one with --objectives {lacking} and others",
         )
+    if hasattr(trained.recipe, "load_source"):  # pieces that captions, noise and questions need
+        return trained.recipe.load_source().scenes
     texts = getattr(trained.recipe, "texts", None)
     if isinstance(texts, TextData):  # its word pieces are those of captions and of definitions
         return TextSource.load(texts, data).scenes
@@ -156,39 +168,33 @@ def turned_round(sentence: str) -> str:
     return re.sub(rf"\b({'|'.join(swap)})\b", lambda match: swap[match[0]], sentence)
 
 
-def ask(
+def compare(
     model: Any, source: "SceneSource", image: "np.ndarray", sentences: list[str]
-) -> tuple[list[float], dict[str, "Tensor"]]:
-    """The share of each sentence, and maps (gh, gw) of where the model looked, by title."""
+) -> list[float]:
+    """The share of each sentence among all."""
     import torch
 
     from minivl.data.examples import to_tensor
-    from minivl.objectives import contrastive
-    from minivl.visualize.attention import pooled_map, rollout
-    from minivl.visualize.occlusion import occlusion
 
-    words = source.text.batch(sentences, max_length=source.data.max_length)
-    pixels = to_tensor(image[None])
     with torch.no_grad():
-        texts = model.encode_text(words["input_ids"], words["attention_mask"])
-        embedded, attention = model.encode_image(pixels, return_attention=True)
-        logits = contrastive.similarity_logits(embedded, texts, model.logit_scale)[0]
-    shares = logits.softmax(-1).tolist()
-    rival = max(range(1, len(shares)), key=shares.__getitem__)
-    side = round((attention[0].shape[-1] - 1) ** 0.5)
-    maps = {
-        "attention, whatever is asked": pooled_map(
-            rollout(attention), (side, side), model.image_pool
-        )[0]
-    }
+        return fits(model, source, sentences)(to_tensor(image[None]))[0].softmax(-1).tolist()
 
-    def fits(pictures: "Tensor") -> "Tensor":
-        embedded = model.encode_image(pictures)
-        return contrastive.similarity_logits(embedded, texts[[0, rival]], model.logit_scale)
 
-    for index, lost in zip((0, rival), occlusion(fits, pixels, (side, side)), strict=True):
-        maps[f"needed for “{sentences[index]}”"] = lost
-    return shares, maps
+def fits(
+    model: Any, source: "SceneSource", sentences: Sequence[str]
+) -> "Callable[[Tensor], Tensor]":
+    """How well pictures (n, 3, h, w) fit some sentences: a function to logits (n, sentences)."""
+    from minivl.objectives import contrastive
+
+    words = source.text.batch(list(sentences), max_length=source.data.max_length)
+    texts = model.encode_text(words["input_ids"], words["attention_mask"])
+    # ALBEF divides by a temperature where CLIP multiplies by the exponential of a scale.
+    scale = model.logit_scale if hasattr(model, "logit_scale") else -model.temperature.log()
+
+    def logits(pictures: "Tensor") -> "Tensor":
+        return contrastive.similarity_logits(model.encode_image(pictures), texts, scale)
+
+    return logits
 
 
 def verdicts(
@@ -202,13 +208,14 @@ def verdicts(
 
     from minivl.data.examples import to_tensor
 
-    if getattr(model, "itm_head", None) is None:
+    if "itm" not in getattr(model, "objectives", ()):
         return None
     words = source.text.batch(sentences, max_length=source.data.max_length)
     pixels = to_tensor(image[None]).expand(len(sentences), -1, -1, -1)
     with torch.no_grad():
         fused = model.encode_pair(pixels, words["input_ids"], words["attention_mask"])
-        return model.itm_head(fused).softmax(dim=-1)[:, 1].tolist()
+        judge = getattr(model, "judge", model.itm_head)
+        return judge(fused).softmax(dim=-1)[:, 1].tolist()
 
 
 def print_answer(
@@ -239,13 +246,50 @@ def print_answer(
         print(f"  {shares[index]:6.1%}{match}  {sentences[index]}{mark}")
 
 
-def draw(image: "np.ndarray", maps: dict, sentence: str, out: Path) -> None:
-    """Write the picture of where the model looked."""
-    from minivl.visualize.attention import attention_figure
+def draw_maps(
+    model: Any,
+    source: "SceneSource",
+    image: "np.ndarray",
+    sentences: list[str],
+    shares: list[float],
+) -> "Picture":
+    """Attention, and what the sentence and its strongest rival need of the picture."""
+    import torch
 
+    from minivl.data.examples import to_tensor
+    from minivl.visualize.attention import attention_figure, pooled_map, rollout
+    from minivl.visualize.occlusion import occlusion
+
+    rival = max(range(1, len(shares)), key=shares.__getitem__)
+    asked = [sentences[0], sentences[rival]]
+    pixels = to_tensor(image[None])
+    with torch.no_grad():
+        _, attention = model.encode_image(pixels, return_attention=True)
+        side = round((attention[0].shape[-1] - 1) ** 0.5)
+        attended = pooled_map(rollout(attention), (side, side), model.image_pool)[0]
+        needed = occlusion(fits(model, source, asked), pixels, (side, side))
+    maps = {"attention, whatever is asked": attended}
+    maps |= {f"needed for “{said}”": lost for said, lost in zip(asked, needed, strict=True)}
+    return attention_figure(image, maps, sentence=sentences[0])
+
+
+def draw_words(
+    model: Any, source: "SceneSource", image: "np.ndarray", sentence: str, match: float
+) -> "Picture":
+    """Where each word of the sentence is."""
+    from minivl.visualize.words_on_picture import words_figure, words_on_picture
+
+    longest = source.data.max_length
+    found = words_on_picture(model, source.text, image, sentence, max_length=longest)
+    note = f"The model is {match:.1%} sure that picture and sentence belong together."
+    return words_figure(found, note=note)
+
+
+def write(figure: "Picture", out: Path) -> None:
+    """Save the picture of where the model looked."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        attention_figure(image, maps, sentence=sentence).savefig(out, format="png")
+        figure.savefig(out, format="png")
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}", "choose another --out") from error
 
