@@ -13,6 +13,7 @@ from minivl.evaluation.retrieval import (
     minimal_pair_accuracy,
     recall_at_k,
     relevance,
+    rerank,
     retrieval,
 )
 
@@ -206,3 +207,49 @@ def test_pairs_may_change_places(generator):
     order = torch.randperm(6, generator=generator)
     index = torch.stack([2 * order, 2 * order + 1], dim=1).flatten()
     assert minimal_pair_accuracy(scores[index][:, index]) == minimal_pair_accuracy(scores)
+
+
+# Two stages.
+
+
+def test_the_most_similar_alone_are_judged_and_ranked_by_the_judgement_alone():
+    similarity = torch.tensor([[0.9, 0.8, 0.1], [0.1, 0.2, 0.3]])
+    logits, asked = torch.tensor([[1.0, 3.0, 9.0], [2.0, 0.0, 1.0]]), []
+
+    def score(query, candidates):
+        asked.append((query, sorted(candidates.tolist())))
+        return logits[query, candidates]
+
+    assert rerank(similarity, score, 2).tolist() == [[1, 3, -100], [-100, 0, 1]]
+    assert asked == [(0, [0, 1]), (1, [1, 2])]
+    for k in (3, 7):
+        assert torch.equal(rerank(similarity, score, k), logits)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(queries=st.integers(1, 5), candidates=st.integers(1, 6), k=st.integers(1, 8),
+       seed=st.integers(0, 99))  # fmt: skip
+def test_reranking_keeps_candidates_and_changes_their_order(queries, candidates, k, seed):
+    draw = torch.Generator().manual_seed(seed)
+    similarity, logits = torch.randn(2, queries, candidates, generator=draw)
+    before = similarity.clone()
+    found = rerank(similarity, lambda query, chosen: logits[query, chosen], k)
+    assert torch.equal(similarity, before)
+    judged = found != -100
+    assert (judged.sum(dim=1) == min(k, candidates)).all()
+    assert torch.equal(found[judged], logits[judged])
+    lowest = similarity.masked_fill(~judged, torch.inf).amin(dim=1)
+    assert (similarity.masked_fill(judged, -torch.inf).amax(dim=1) <= lowest).all()
+
+
+def test_scores_of_the_two_ways_may_differ(generator):
+    there, back = torch.rand(2, 12, 12, generator=generator)
+    truth = torch.eye(12, dtype=torch.bool)
+    both, one, other = (
+        retrieval(there, truth, back),
+        retrieval(there, truth),
+        retrieval(back, truth),
+    )
+    for k in (1, 5, 10):
+        assert both[f"image_to_text_r{k}"] == one[f"image_to_text_r{k}"]
+        assert both[f"text_to_image_r{k}"] == other[f"image_to_text_r{k}"]
