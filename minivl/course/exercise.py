@@ -16,6 +16,7 @@ LESSONS = {
     "04": "lesson_04",
     "05": "lesson_05",
     "07": "lesson_07",
+    "09": "lesson_09",
 }
 """Lesson -> module in minivl/course/exercises."""
 
