@@ -5,6 +5,7 @@ defaults of a size, and `stages(seed)`, what the engine runs.
 """
 
 RECIPES = {
+    "albef": "minivl.recipes.albef:AlbefRecipe",
     "clip": "minivl.recipes.clip:ClipRecipe",
     "dino": "minivl.recipes.dino:DinoRecipe",
     "dvae": "minivl.recipes.dvae:DvaeRecipe",
@@ -12,8 +13,9 @@ RECIPES = {
     "flava": "minivl.recipes.flava:FlavaRecipe",
     "mim": "minivl.recipes.mim:MimRecipe",
     "mlm": "minivl.recipes.mlm:MlmRecipe",
+    "retrieval": "minivl.recipes.retrieval:RetrievalRecipe",
 }
 """Name on the command line -> module:class."""
 
-ASKABLE = ("clip", "flava")
+ASKABLE = ("clip", "flava", "albef", "retrieval")
 """Recipes whose models `minivl show` can ask how well a picture and a sentence fit."""

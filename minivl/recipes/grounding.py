@@ -9,9 +9,17 @@ from torch import Tensor
 
 from minivl.data.examples import SceneSource, to_tensor
 from minivl.data.text import WordPiece
-from minivl.evaluation.grounding_albef import Phrase, evaluate_grounding, places_of_name
+from minivl.evaluation.grounding_albef import (
+    Phrase,
+    evaluate_grounding,
+    phrase,
+    places_of_name,
+)
+from minivl.evaluation.pools import EVALUATION_SEED
 from minivl.nn.vit import patch_grid
 from minivl.visualize.gradcam import look, mean_map, on_grid, usual_block
+from minivl.visualize.style import Picture
+from minivl.visualize.words_on_picture import words_figure, words_on_picture
 
 if TYPE_CHECKING:
     from minivl.evaluation.metric import Metric
@@ -25,6 +33,19 @@ def grounding(
     for the ways to look that end the measures' names."""
     maps = Maps(model, source.text, device, source.data.max_length)
     return evaluate_grounding(source, maps, count)
+
+
+def words_pictures(source: SceneSource, model: "Albef", count: int = 2) -> dict[str, Picture]:
+    """Figures by file name: captions of an artist never seen, and where their words are."""
+    world = source.world("twemoji", (2, 2))
+    figures = {}
+    for number in range(1, count + 1):
+        asked = phrase(world, EVALUATION_SEED, number)
+        image = source.renderer.image(asked.scene)
+        longest = source.data.max_length
+        found = words_on_picture(model, source.text, image, asked.sentence, max_length=longest)
+        figures[f"words_on_picture_{number}"] = words_figure(found)
+    return figures
 
 
 class Maps:

@@ -28,7 +28,8 @@ EDGE, SIDE, GAP, HEAD, FOOT, TOP = 0.15, 1.75, 0.18, 0.3, 0.36, 0.55
 HOW_TO_READ = (
     "Bright is where a word looks and where looking there makes the model surer that picture and "
     "sentence match (Grad-CAM). All words share one scale, and so do their percentages: a dark "
-    "picture belongs to a word that the match hardly rests on. [CLS] stands for the whole pair. "
+    "picture belongs to a word that the match hardly rests on. [CLS] stands for the whole pair; "
+    "with a single fusion block it is all that is read, and the other words are dark. "
     "A map is a hint at what the model used, no proof."
 )
 
