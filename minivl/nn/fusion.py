@@ -104,8 +104,6 @@ class FusionBlock(nn.Module):
         read (b, t) bool -> (b, t, width). What is read looks at all words, as in `Block.only`.
         """
         places = places_of(read)
-        if places.shape == read.shape:
-            return self(text, image, visible, image_visible=image_visible)
         places = places.unsqueeze(2).expand(-1, -1, text.shape[2])
         new = self.ask(text.gather(1, places), text, image, visible, image_visible)
         return text.to(new.dtype).scatter(1, places, new)
