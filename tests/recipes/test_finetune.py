@@ -1,4 +1,4 @@
-"""The finetune recipe: from a run's joint stage to a task; killed and resumed; bad input."""
+"""The finetune recipe: from a run of FLAVA or ALBEF to a task; killed and resumed; bad input."""
 
 import json
 import shutil
@@ -11,11 +11,15 @@ from safetensors.torch import load_file
 
 from minivl import cli
 from minivl.commands.runs import check_fields
+from minivl.data.captioned import CaptionSource
+from minivl.data.questions import vqa_answers
 from minivl.data.tasks import SPLITS
 from minivl.data.texts import TextSource
 from minivl.errors import UserError
-from minivl.recipes.finetune import Evaluation, FinetuneRecipe, Head, flava_of
+from minivl.recipes.albef import AlbefRecipe
+from minivl.recipes.finetune import Choice, Distillation, Evaluation, FinetuneRecipe, Ranking
 from minivl.recipes.flava import FlavaRecipe
+from minivl.recipes.pretrained import begin
 
 SHORT = ["--size", "test", "--training.threads", "1", "--training.steps", "6"]
 SHORT += ["--training.checkpoint-every", "2"]
@@ -26,7 +30,8 @@ FINETUNE = ["train", "finetune", *SHORT, "--evaluation.questions", "24"]
 def loaded_once():
     """Texts are read and tokenized in a second or two: once for all trainings of equal settings."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TextSource, "load", cache(TextSource.load))
+        for source in (TextSource, CaptionSource):
+            patch.setattr(source, "load", cache(source.load))
         yield
 
 
@@ -41,9 +46,19 @@ def flava(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def albef(tmp_path_factory):
+    """A run of ALBEF."""
+    folder = tmp_path_factory.mktemp("albef") / "run"
+    few = ("pool-size", "named", "matched", "masked", "mirrored-pairs")
+    flags = [word for name in few for word in (f"--evaluation.{name}", "8")]
+    assert cli.main(["train", "albef", *SHORT, *flags, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
 def finetuned(flava, tmp_path_factory):
     """A run of questions about pictures."""
-    folder = tmp_path_factory.mktemp("finetune") / "vqa"
+    folder = tmp_path_factory.mktemp("finetune") / "scene-vqa"
     assert cli.main([*FINETUNE, "--run", str(flava), "--out", str(folder)]) == 0
     return folder
 
@@ -60,9 +75,9 @@ def losses(folder):
 def test_a_task_starts_from_the_joint_stage(flava, finetuned):
     before, after = weights(flava, "joint"), weights(finetuned)
     # What the exit does not read is as it was; what it reads has learned.
-    assert torch.equal(after["exit.flava.image_proj.weight"], before["image_proj.weight"])
+    assert torch.equal(after["exit.model.image_proj.weight"], before["image_proj.weight"])
     name = "text_encoder.word_embed.weight"
-    moved = (after[f"exit.flava.{name}"] - before[name]).abs().mean()
+    moved = (after[f"exit.model.{name}"] - before[name]).abs().mean()
     assert 0 < moved < 0.2 * before[name].abs().mean()
     assert not any("itm_head" in name or "tokenizer" in name for name in after)
 
@@ -71,40 +86,177 @@ def test_without_pretraining_it_starts_from_noise(flava, tmp_path):
     out = tmp_path / "noise"
     assert cli.main([*FINETUNE, "--run", str(flava), "--no-pretrained", "--out", str(out)]) == 0
     before, after = weights(flava, "joint"), weights(out)
-    assert not torch.equal(after["exit.flava.image_proj.weight"], before["image_proj.weight"])
+    assert not torch.equal(after["exit.model.image_proj.weight"], before["image_proj.weight"])
     assert "pretrained: false" in (out / "config.yaml").read_text()
 
 
 def test_every_kind_of_question_is_measured_on_every_split(finetuned, capsys):
     found = json.loads((finetuned / "eval.json").read_text())
-    for split in SPLITS["vqa"]:
-        entry = found[f"{split}/vqa/accuracy"]
+    for split in SPLITS["scene-vqa"]:
+        entry = found[f"{split}/scene-vqa/accuracy"]
         assert {"value", "chance", "n", "low", "high"} <= set(entry) and entry["n"] == 24
         assert 0 < entry["chance"] < 1
-    assert {"validation/vqa/what", "twemoji/vqa/how_many"} <= set(found)
-    assert "compositions/vqa/how_many" not in found
+    assert {"validation/scene-vqa/what", "twemoji/scene-vqa/how_many"} <= set(found)
+    assert "compositions/scene-vqa/how_many" not in found
     assert cli.main(["eval", str(finetuned)]) == 0
-    assert "questions" in capsys.readouterr().out
+    assert "n 24" in capsys.readouterr().out
     assert json.loads((finetuned / "eval.json").read_text()) == found
 
 
+ALBEF_RUNS = {
+    "scene-vqa": [],
+    "scene-ve": ["--distill"],
+    "scene-nlvr": ["--distill", "--text-assignment-steps", "4"],
+    "scene-sentences": [],
+}
+
+
 @pytest.mark.parametrize(
-    ("task", "inputs"),
-    [("vqa", "text"), ("vqa", "image"), ("entailment", "both"), ("sentences", "both"),
-     ("sentences", "text")],
+    ("kind", "task", "flags"),
+    [("flava", "scene-vqa", ["--inputs", "text"]), ("flava", "scene-vqa", ["--inputs", "image"]),
+     ("flava", "scene-ve", []), ("flava", "scene-ve", ["--distill"]),
+     ("flava", "scene-sentences", []), ("flava", "scene-sentences", ["--inputs", "text"]),
+     *(("albef", task, flags) for task, flags in ALBEF_RUNS.items()),
+     ("albef", "scene-vqa", ["--answers", "generate", "--official-ranking"]),
+     ("albef", "scene-nlvr", ["--inputs", "left"]), ("albef", "scene-nlvr", ["--inputs", "text"])],
+    ids=str,
 )  # fmt: skip
-def test_every_task_and_baseline_runs(flava, tmp_path, task, inputs):
+def test_every_task_and_baseline_runs(request, tmp_path, kind, task, flags):
     out = tmp_path / "out"
-    flags = ["--run", str(flava), "--task", task, "--inputs", inputs, "--out", str(out)]
-    assert cli.main([*FINETUNE, *flags]) == 0
+    run = ["--run", str(request.getfixturevalue(kind)), "--task", task, "--out", str(out)]
+    assert cli.main([*FINETUNE, *run, *flags]) == 0
     found = json.loads((out / "eval.json").read_text())
     assert {key for key in found if key.endswith("accuracy")} == {
         f"{split}/{task}/accuracy" for split in SPLITS[task]
     }
-    if inputs == "text" and task == "vqa":
+    if "text" in flags and task == "scene-vqa":
         # The same questions without pictures: the same answers, whoever drew them.
-        same = [found[f"{split}/vqa/exists"]["value"] for split in ("validation", "twemoji")]
+        same = [found[f"{split}/scene-vqa/exists"]["value"] for split in ("validation", "twemoji")]
         assert same[0] == pytest.approx(same[1], abs=1e-9)
+
+
+# What starts from where.
+
+
+def started(run, **fields):
+    """The recipe of a task, and its last stage's model once it has started from the run's parts."""
+    from minivl.training import checkpoint, state
+    from minivl.training.session import starts_of
+
+    recipe = replace(FinetuneRecipe.at_size("test"), run=run, **fields)
+    (stage,) = recipe.stages(0)
+    torch.manual_seed(0)
+    model = stage.build_model()
+    for part, source, of in starts_of(stage):
+        told = state.start_from(model, checkpoint.read_weights(source), source, part=part, of=of)
+        assert "fresh: none" in told
+    return recipe, model
+
+
+def same(ours, theirs):
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
+
+
+def inside(tensors, prefix):
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def test_the_twin_of_albef_starts_from_its_momentum_encoder_and_its_head_from_the_heads(albef):
+    before = weights(albef, "pretrain")
+    _, model = started(albef, task="scene-ve", distill=True)
+    after = model.state_dict()
+    twin = inside(before, "momentum_encoder.")
+    assert same(inside(after, "twin.exit.model."), twin)
+    assert same(inside(after, "exit.model."), {name: before[name] for name in twin})
+    assert same(inside(after, "twin.head."), inside(after, "head."))
+    fusion = inside(after, "exit.model.fusion_encoder.")
+    assert not same(fusion, inside(after, "twin.exit.model.fusion_encoder."))
+
+
+def test_the_twin_of_flava_starts_as_a_copy(flava):
+    _, model = started(flava, task="scene-ve", distill=True)
+    after = model.state_dict()
+    own = {name: value for name, value in after.items() if not name.startswith("twin.")}
+    assert same(inside(after, "twin."), own)
+    assert torch.equal(
+        after["exit.model.image_proj.weight"], weights(flava, "joint")["image_proj.weight"]
+    )
+
+
+def test_the_answer_decoder_starts_from_the_fusion_blocks(albef):
+    before = weights(albef, "pretrain")
+    recipe, model = started(albef, answers="generate", distill=True, ranking=Ranking(3, True))
+    after = model.state_dict()
+    for twin, of in (("", ""), ("twin.", "momentum_encoder.")):
+        for part, source in (
+            ("head.fusion.", "fusion_encoder."),
+            ("exit.model.fusion_encoder.", "fusion_encoder."),
+            ("head.predict.", "mlm_head."),
+        ):
+            assert same(inside(after, twin + part), inside(before, of + source))
+        words = inside(after, f"{twin}head.words.")
+        theirs = inside(before, f"{of}text_encoder.")
+        assert same(words, {name: theirs[name] for name in words}) and "pos_embed.weight" in words
+    head = model.head
+    assert (head.candidates, head.official_ranking) == (3, True)
+    source = begin(albef).load_source()
+    answers = vqa_answers(source.scenes.world("train"))
+    told = [source.text.decode(ids) for ids in head.answer_ids]
+    assert told == list(answers) and "yes" in answers
+    assert all(source.text.sep_id in ids for ids in head.answer_ids)
+
+
+def test_two_pictures_start_from_the_same_fusion_blocks(albef):
+    before = weights(albef, "pretrain")
+    _, model = started(albef, task="scene-nlvr", distill=True)
+    after = model.state_dict()
+    for twin, of in (("", ""), ("twin.", "momentum_encoder.")):
+        for part in ("exit.model.fusion_encoder.", "exit.second."):
+            assert same(inside(after, twin + part), inside(before, f"{of}fusion_encoder."))
+
+
+def test_text_assignment_comes_before_two_pictures(albef, tmp_path):
+    out = tmp_path / "out"
+    flags = ["--task", "scene-nlvr", "--text-assignment-steps", "6", "--distill"]
+    assert cli.main([*FINETUNE, "--run", str(albef), *flags, "--out", str(out)]) == 0
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in lines] == ["assignment"] * 6 + ["finetune"] * 6
+    assert {"assignment", "assignment_accuracy"} <= set(lines[0])
+    assert "classification" in lines[-1] and "alpha" not in lines[0]
+    taught, after = weights(out, "assignment"), weights(out)
+    name = "exit.second.blocks.0.cross_attention.q_proj.weight"
+    assert not torch.equal(
+        taught[name], weights(albef, "pretrain")[name.replace("exit.second", "fusion_encoder")]
+    )
+    moved = (after[name] - taught[name]).abs().mean()
+    assert 0 < moved < 0.2 * taught[name].abs().mean()
+
+
+def test_the_twins_share_rises_in_the_papers_first_epoch():
+    recipe = replace(FinetuneRecipe.at_size("tiny"), distill=True)
+    for task, steps in (("scene-vqa", 125), ("scene-nlvr", 100)):
+        rise = replace(recipe, task=task).schedules["alpha"]
+        assert [rise(step) for step in (0, steps // 2, steps, 1000)] == pytest.approx(
+            [0, 0.4 * (steps // 2) / steps, 0.4, 0.4]
+        )
+    assert replace(recipe, task="scene-ve").schedules == {}
+    assert replace(recipe, distill=False).schedules == {}
+    chosen = Distillation(alpha=0.2, ramp_steps=10)
+    rise = replace(recipe, task="scene-ve", distillation=chosen).schedules["alpha"]
+    assert rise(5) == pytest.approx(0.1) and rise(20) == pytest.approx(0.2)
+    constant = replace(recipe, distillation=Distillation(ramp_steps=0))
+    assert constant.schedules == {}
+
+
+def test_the_schedule_reaches_the_loss(albef, tmp_path):
+    out = tmp_path / "out"
+    flags = ["--run", str(albef), "--distill", "--ramp-steps", "4"]
+    assert cli.main([*FINETUNE, *flags, "--out", str(out)]) == 0
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["alpha"] for line in lines] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.4])
+
+
+# Killed, and bad input.
 
 
 def test_a_killed_run_resumes_bit_for_bit(flava, finetuned, killed_and_resumed):
@@ -113,6 +265,18 @@ def test_a_killed_run_resumes_bit_for_bit(flava, finetuned, killed_and_resumed):
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert losses(broken) == losses(finetuned)
+
+
+def test_a_killed_run_with_two_stages_and_a_twin_resumes_bit_for_bit(
+    albef, tmp_path, killed_and_resumed
+):
+    flags = ["--run", albef, "--task", "scene-nlvr", "--text-assignment-steps", "4", "--distill"]
+    whole = tmp_path / "whole"
+    assert cli.main([*FINETUNE, *map(str, flags), "--out", str(whole)]) == 0
+    broken = killed_and_resumed([*FINETUNE, *flags], [("assignment", 3), ("finetune", 3)])
+    ours, theirs = weights(broken), weights(whole)
+    assert same(ours, theirs) and any(name.startswith("twin.") for name in ours)
+    assert losses(broken) == losses(whole)
 
 
 def refused(capsys, out, *flags):
@@ -126,7 +290,7 @@ def test_a_run_is_needed_that_flava_has_trained(flava, finetuned, tmp_path, caps
     assert "which run is to be fine-tuned?" in (said := refused(capsys, out))
     assert "--run" in said and "minivl train flava" in said
     assert "is not a run" in refused(capsys, out, "--run", tmp_path)
-    assert "is a run of finetune, not of flava" in refused(capsys, out, "--run", finetuned)
+    assert "is a run of finetune, not of flava or albef" in refused(capsys, out, "--run", finetuned)
     shutil.copytree(flava, short := tmp_path / "short")
     shutil.rmtree(short / "checkpoints" / "joint")
     assert "holds no checkpoint of joint" in refused(capsys, out, "--run", short)
@@ -136,9 +300,32 @@ def test_a_run_is_needed_that_flava_has_trained(flava, finetuned, tmp_path, caps
     assert not out.exists()
 
 
-def test_sentences_have_no_pictures_to_be_read_alone(flava, tmp_path, capsys):
-    flags = ["--run", flava, "--task", "sentences", "--inputs", "image"]
-    assert "sentences has no pictures" in refused(capsys, tmp_path / "out", *flags)
+@pytest.mark.parametrize(
+    ("kind", "flags", "message"),
+    [
+        ("flava", ["--task", "scene-sentences", "--inputs", "image"], "has no pictures"),
+        ("flava", ["--task", "scene-nlvr"], "--task scene-nlvr needs ALBEF's fusion encoder"),
+        ("flava", ["--answers", "generate"], "--answers generate needs ALBEF's fusion encoder"),
+        ("albef", ["--task", "scene-ve", "--answers", "generate"], "to scene-ve are no words"),
+        ("albef", ["--inputs", "left"], "--inputs left is about two pictures"),
+        ("albef", ["--text-assignment-steps", "2"], "steps is about two pictures"),
+        ("albef", ["--text-assignment-steps", "-1"], "text_assignment_steps is -1"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_does_not_fit_together_is_refused(request, tmp_path, capsys, kind, flags, message):
+    run = request.getfixturevalue(kind)
+    assert message in refused(capsys, tmp_path / "out", "--run", run, *flags)
+
+
+def test_pictures_and_words_of_unequal_widths_make_no_decoder(albef, tmp_path, capsys):
+    shutil.copytree(albef, other := tmp_path / "other")
+    config = other / "config.yaml"
+    text = config.read_text()
+    start = text.index("\nimage:")
+    config.write_text(text[:start] + text[start:].replace("width: 32", "width: 48", 1))
+    flags = ["--run", other, "--answers", "generate"]
+    assert "pictures of width 48 and words of width 32" in refused(capsys, tmp_path / "out", *flags)
 
 
 def test_a_checkpoint_of_another_size_is_refused(flava, tmp_path, capsys):
@@ -158,6 +345,10 @@ def test_a_checkpoint_of_another_size_is_refused(flava, tmp_path, capsys):
         (["--head.hidden", "0"], "hidden is 0"),
         (["--head.dropout", "1"], "dropout is 1"),
         (["--evaluation.questions", "0"], "questions is 0"),
+        (["--candidates", "0"], "candidates is 0"),
+        (["--distillation.alpha", "2"], "alpha is 2"),
+        (["--distillation.momentum", "-1"], "momentum is -1"),
+        (["--ramp-steps", "-1"], "ramp_steps is -1"),
     ],
     ids=str,
 )
@@ -168,14 +359,16 @@ def test_wrong_fields_are_named_before_the_run(flava, tmp_path, capsys, field, m
 def test_help_needs_no_run(capsys):
     assert cli.main(["train", "finetune", "--help"]) == 0
     said = capsys.readouterr().out
-    assert "--no-pretrained" in said and "runs/flava_tiny" in said
+    assert "--no-pretrained" in said and "runs/albef_tiny" in said
 
 
 @pytest.mark.parametrize("size", ["test", "tiny", "small", "base"])
 def test_every_size_is_complete(size):
     recipe = FinetuneRecipe.at_size(size)
     assert recipe.size == size
-    for part in (recipe.head, recipe.training, recipe.evaluation):
+    for part in vars(recipe).values():
+        if not hasattr(part, "check"):
+            continue
         part.check()
     with pytest.raises(UserError, match="which run"):
         check_fields(recipe)
@@ -189,13 +382,22 @@ def test_base_is_the_papers_recipe_for_vqa():
     assert recipe.head.hidden == 1536 and training.optimizer == "adamw"
 
 
-def test_the_model_is_the_runs_own_without_its_heads(flava):
-    own = flava_of(flava)
-    assert isinstance(own, FlavaRecipe) and own.objectives == ("contrastive", "itm")
-    recipe = replace(FinetuneRecipe.at_size("test"), run=flava, head=Head(hidden=5))
+def test_the_model_is_the_runs_own_without_its_heads(flava, albef):
+    own = begin(flava)
+    assert isinstance(own.recipe, FlavaRecipe) and not own.is_albef
+    assert own.recipe.objectives == ("contrastive", "itm")
+    recipe = replace(FinetuneRecipe.at_size("test"), run=flava, head=Choice(hidden=5))
     (stage,) = recipe.stages(0)
     model = stage.build_model()
-    assert model.head[0].weight.shape == (5, own.multimodal.width)
-    assert model.head[-1].weight.shape == (56, 5)
-    assert model.exit.flava.tokenizer is None and model.exit.flava.itm_head is None
-    assert Evaluation().questions > 1000
+    first, *_, last = model.head.layers
+    assert first.weight.shape == (5, own.recipe.multimodal.width)
+    assert last.weight.shape == (56, 5)
+    assert model.exit.model.tokenizer is None and model.exit.model.itm_head is None
+    assert model.twin is None and Evaluation().questions > 1000
+
+    own = begin(albef)
+    assert isinstance(own.recipe, AlbefRecipe) and own.is_albef
+    (stage,) = replace(recipe, run=albef).stages(0)
+    names = set(stage.build_model().state_dict())
+    assert not any("momentum" in name or "queue" in name or "itm" in name for name in names)
+    assert any(name.startswith("exit.model.fusion_encoder.blocks.0.") for name in names)
