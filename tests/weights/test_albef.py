@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from minivl.errors import UserError
-from minivl.weights.albef import Layout, from_official, official_layout, our_layout, to_official
+from minivl.weights.albef import (
+    Layout,
+    from_official,
+    names_of,
+    official_layout,
+    our_layout,
+    to_official,
+)
 
 TASKS = ["pretrain", "retrieval", "vqa", "ve", "nlvr", "assignment"]
 
@@ -84,6 +91,14 @@ def test_layouts(official):
     assert official_layout(official("assignment")) == Layout(
         "assignment", 2, 1, 6, paired=True, twins=False
     )
+
+
+def test_the_published_size_has_844_names():
+    """Counted in the official sources: image 150, text 258, head 7, projections 4, each twice; then
+    temperature, matching head, two queues and where they stand."""
+    said_twice = 2 * len(("position_ids", "decoder.weight", "decoder.bias"))
+    names = names_of(Layout("pretrain", 12, 6, 6))
+    assert len(names) + said_twice == 2 * (150 + 258 + 7 + 4) + 1 + 2 + 2 + 1 == 844
 
 
 def test_blocks_for_two_pictures_take_turns(official):

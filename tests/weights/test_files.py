@@ -59,9 +59,8 @@ def test_a_pickle_is_never_run(tmp_path):
         "bare.pth": lambda file: file.write_bytes(pickle.dumps({"x": Evil(mark)}, protocol=2)),
     }.items():
         save(tmp_path / name)
-        with pytest.raises(UserError) as error:
+        with pytest.raises(UserError, match="more than tensors and plain values"):
             files.read(tmp_path / name)
-        assert "more than tensors" in str(error.value) or "no file of weights" in str(error.value)
         assert not mark.exists()
 
 
