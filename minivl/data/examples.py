@@ -34,7 +34,8 @@ class SceneData:
     single_share: float = 0.25
     """Share of pictures with one thing, where several are allowed too."""
     twin_share: float = 0.5
-    """Share of odd samples that are the mirrored twin of the sample before."""
+    """Share of odd samples that are a minimal pair of the sample before: its mirrored twin or, of
+    more than two things, the same with two exchanged."""
     light: float = 1.0
     """How far training varies contrast and colours of the photographs; 0 shows them as taken."""
     captions: tuple[Literal["places", "existence", "relation", "converse", "attributes"], ...] = (

@@ -4,6 +4,7 @@ A scene holds names and numbers only. Pictures (`render`), sentences (`captions`
 questions and statements are all read off the same graph, so that every answer is exact.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -99,7 +100,8 @@ class World:
     single_share: float = 0.25
     """Probability of a scene with one thing, where both one and several are allowed."""
     twin_share: float = 0.0
-    """Probability that scene 2k+1 is the mirrored twin of scene 2k: a minimal pair."""
+    """Probability that scene 2k+1 is a minimal pair of scene 2k: its mirrored twin or, of more than
+    two things, one in which two have exchanged their places."""
     light: float = 0.0
     """How far the photograph's contrast and colours wander: 0 as taken, 1 from half to double."""
     reserved: frozenset[frozenset[str]] = frozenset()
@@ -112,7 +114,8 @@ def scene(world: World, seed: int, index: int) -> Scene:
     """Scene number `index` of the endless sequence that `seed` names: always the same one."""
     draw = np.random.default_rng((seed, index))
     if index % 2 and world.twin_share and draw.random() < world.twin_share:
-        twin = mirrored(scene(world, seed, index - 1))
+        before = scene(world, seed, index - 1)
+        twin = mirrored(before) if len(before.things) <= 2 else exchanged(before, draw)
         if twin is not None:
             return replace(twin, index=index)
     photo, photo_place = world.photos[draw.integers(len(world.photos))]
@@ -207,6 +210,34 @@ def _across(thing: Thing, axis: int, image_size: int) -> Thing:
     box = list(thing.box)
     box[axis] = image_size - box[axis] - box[axis + 2]
     return replace(thing, place=ACROSS[thing.place], box=tuple(box))
+
+
+def exchanged(original: Scene, draw: np.random.Generator) -> Scene:
+    """The minimal pair of many things: two of them stand where the other one stood."""
+    order = list(range(len(original.things)))
+    one, other = draw.choice(len(order), size=2, replace=False)
+    order[one], order[other] = order[other], order[one]
+    return arranged(original, order)
+
+
+def arranged(original: Scene, order: Sequence[int]) -> Scene:
+    """The same things on the same photograph, thing i where thing order[i] stood.
+
+    A sentence about it has the same words; only what stands where is another matter.
+    """
+    things = list(original.things)
+    for thing, place in zip(original.things, order, strict=True):
+        things[place] = moved(thing, original.things[place].place, original.image_size)
+    return replace(original, things=tuple(things))
+
+
+def moved(thing: Thing, place: str, image_size: int) -> Thing:
+    """A thing at the same spot of another place of its layout, whose regions are alike."""
+    x, y, width, height = thing.box
+    (x0, _, y0, _), (new_x0, _, new_y0, _) = PLACES[thing.place], PLACES[place]
+    x += round((new_x0 - x0) * image_size)
+    y += round((new_y0 - y0) * image_size)
+    return replace(thing, place=place, box=(x, y, width, height))
 
 
 def relation(a: Thing, b: Thing) -> str:

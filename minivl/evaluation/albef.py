@@ -20,12 +20,15 @@ from minivl.evaluation.embed import evaluating
 from minivl.evaluation.masked import BATCH, EVALUATION_SEED, ranks_of
 from minivl.evaluation.matching import Matcher
 from minivl.evaluation.metric import Metric, pooled, proportion
-from minivl.evaluation.pools import Pool, retrieval_pool
+from minivl.evaluation.pools import Pool, rearranged_pool, retrieval_pool
 from minivl.evaluation.retrieval import relevance, rerank, retrieval
 from minivl.models.albef import Albef, Encoders
 
 PAIRS = 512
 """Pairs that are fused at once."""
+ARRANGEMENTS = 4
+"""How often the same things stand in a pool, each time otherwise."""
+ASKED = ("image_to_text_r1", "text_to_image_r1")
 
 
 def evaluate_albef(  # noqa: PLR0913  (what is asked, and how often)
@@ -58,6 +61,8 @@ def evaluate_albef(  # noqa: PLR0913  (what is asked, and how often)
             matcher = Matcher(model, model.matching_scores, scenes, device)
             found |= matcher.matching(split, matched, mirrored)
             found |= retrieval_by_fusion(model, scenes, device, split, pool_size, pools, reranked)
+            if tells_places(scenes, split):
+                found |= rearranged(model, scenes, device, split, pool_size, reranked)
         if "mlm" in model.objectives:
             found |= hidden_things(model, scenes, device, split, masked)
         metrics |= {f"{split}/{name}": metric for name, metric in found.items()}
@@ -89,6 +94,32 @@ def retrieval_by_fusion(  # noqa: PLR0913  (who is asked about what)
         truth = relevance(pool.captions, pool.captions)
         measured.append(retrieval(to_text, truth, to_image))
     return {f"reranked/{key}": pooled([one[key] for one in measured]) for key in measured[0]}
+
+
+def tells_places(source: SceneSource, split: Split) -> bool:
+    """Whether captions say where each of three or four things is."""
+    many = source.world(split).objects[1] > 2
+    return many and source.data.captions[0] == "places"
+
+
+def rearranged(  # noqa: PLR0913  (who is asked about what)
+    model: Albef, source: SceneSource, device: torch.device, split: Split, size: int, k: int
+) -> dict[str, Metric]:
+    """R@1 in a pool of `size` where each group of four holds the same things on one photograph,
+    in four arrangements: "rearranged/image_to_text_r1", by summaries, and
+    "rearranged_by_fusion/...", the k most similar ranked by the fusion encoder.
+
+    A bag of words finds the group, and then guesses among four.
+    """
+    pool = rearranged_pool(source, split, max(1, size // ARRANGEMENTS), ARRANGEMENTS)
+    truth = relevance(pool.captions, pool.captions)
+    to_text, to_image = fused_scores(model, source, device, pool, k)
+    by_fusion = retrieval(to_text, truth, to_image)
+    found = {f"rearranged_by_fusion/{key}": by_fusion[key] for key in ASKED}
+    if "itc" in model.objectives:
+        summaries = retrieval(Judge(model, source, device).similarity(pool), truth)
+        found |= {f"rearranged/{key}": summaries[key] for key in ASKED}
+    return found
 
 
 def fused_scores(

@@ -1,13 +1,14 @@
 """Pools of scenes to be retrieved, ordered and named: what a two-encoder model is asked."""
 
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
 from minivl.data.captions import caption
 from minivl.data.examples import SceneSource, Split, distinct_scenes
 from minivl.data.nouns import noun_phrase
-from minivl.data.scenes import Scene, mirrored, scene
+from minivl.data.scenes import Scene, arranged, mirrored, scene
 
 EVALUATION_SEED = 1_000_003
 """Scenes of an evaluation are drawn from this sequence, never from a training's."""
@@ -40,6 +41,28 @@ def mirrored_pool(source: SceneSource, split: Split, pairs: int) -> Pool:
         index += 1
         if drawn.things[0].place == "left":
             scenes += [drawn, mirrored(drawn)]
+    return _pool(source, scenes, [caption(s, "places") for s in scenes])
+
+
+def rearranged_pool(source: SceneSource, split: Split, groups: int, each: int) -> Pool:
+    """`groups` scenes of three or four things, each in `each` arrangements, group after group.
+
+    The captions of a group hold the same words: which is whose is only told by what stands where.
+    """
+    world = source.world(split, (3, 4))
+    scenes: list[Scene] = []
+    index = 0
+    known: set[frozenset[str]] = set()
+    while len(scenes) < groups * each:
+        drawn = scene(world, EVALUATION_SEED, index)
+        index += 1
+        names = frozenset(thing.name for thing in drawn.things)
+        if names in known or len(names) < len(drawn.things):
+            continue
+        known.add(names)
+        orders = np.array(list(permutations(range(len(drawn.things)))))
+        chosen = np.random.default_rng((EVALUATION_SEED, index)).permutation(orders)[:each]
+        scenes += [arranged(drawn, order) for order in chosen]
     return _pool(source, scenes, [caption(s, "places") for s in scenes])
 
 

@@ -5,7 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minivl.data.scenes import ACROSS, ALONE, PLACES, Sprite, World, mirrored, relation, scene
+from minivl.data.scenes import (
+    ACROSS,
+    ALONE,
+    PLACES,
+    Sprite,
+    World,
+    arranged,
+    mirrored,
+    relation,
+    scene,
+)
 
 
 def drawing(concept: str) -> tuple[Sprite, ...]:
@@ -75,6 +85,36 @@ def test_no_twin_where_nothing_or_too_much_would_change():
     for drawn in SCENES:
         if len(drawn.things) > 2 or drawn.things[0].place == "middle":
             assert mirrored(drawn) is None
+
+
+def test_of_many_things_the_minimal_pair_has_two_exchanged_and_nothing_else():
+    world = replace(WORLD, objects=(3, 4), twin_share=1.0)
+    for k in range(100):
+        original, twin = scene(world, 3, 2 * k), scene(world, 3, 2 * k + 1)
+        assert (twin.photo, twin.crop, twin.light) == (
+            original.photo,
+            original.crop,
+            original.light,
+        )
+        assert [t.place for t in twin.things] == [t.place for t in original.things]
+        before = {t.concept: t for t in original.things}
+        changed = [t for t in twin.things if t != before[t.concept]]
+        assert len(changed) == 2
+        one, other = changed
+        assert one.place == before[other.concept].place
+        assert other.place == before[one.concept].place
+        for thing in changed:
+            x0, x1, y0, y1 = (round(48 * side) for side in PLACES[thing.place])
+            x, y, width, height = thing.box
+            assert x0 <= x and x + width <= x1 + 1 and y0 <= y and y + height <= y1 + 1
+            assert (width, height) == before[thing.concept].box[2:]
+
+
+def test_an_arrangement_puts_each_thing_where_another_one_stood():
+    four = next(s for s in SCENES if len(s.things) == 4)
+    turned = arranged(four, (1, 2, 3, 0))
+    assert [t.concept for t in turned.things] == [four.things[i].concept for i in (3, 0, 1, 2)]
+    assert arranged(turned, (3, 0, 1, 2)) == four == arranged(four, range(4))
 
 
 def test_twins_are_neighbours_at_the_stated_rate():
