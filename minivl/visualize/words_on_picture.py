@@ -27,9 +27,10 @@ EDGE, SIDE, GAP, HEAD, FOOT, TOP = 0.15, 1.75, 0.18, 0.3, 0.36, 0.55
 
 HOW_TO_READ = (
     "Bright is where a word looks and where looking there makes the model surer that picture and "
-    "sentence match (Grad-CAM). All words share one scale, and so do their percentages: a dark "
-    "picture belongs to a word that the match hardly rests on. [CLS] stands for the whole pair; "
-    "with a single fusion block it is all that is read, and the other words are dark. "
+    "sentence match (Grad-CAM). The percentages compare the words' peaks, and a weak word is dim "
+    "(by the square root of its percentage): a dark picture belongs to a word that the match "
+    "hardly rests on. [CLS] stands for the whole pair; with a single fusion block it is all that "
+    "is read, and the other words are dark. "
     "A map is a hint at what the model used, no proof."
 )
 
@@ -84,7 +85,11 @@ def words_figure(found: WordsOnPicture, *, columns: int = 5, note: str = "") -> 
         ("all words", lit_map(found.image, found.whole), ""),
     ]
     panels += [
-        (f"“{word}”", lit_map(found.image, heat, share), f"{100 * share:.0f} % of the strongest")
+        (
+            f"“{word}”",
+            lit_map(found.image, heat, share**0.5),
+            f"{100 * share:.0f} % of the strongest",
+        )
         for word, heat, share in zip(found.words, found.maps, strength, strict=True)
     ]
     columns = min(columns, len(panels))
