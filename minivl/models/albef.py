@@ -33,7 +33,8 @@ class Albef(Encoders):
     """The encoders, the head that judges pairs, the momentum twin, and queues of its features.
 
     Wrong partners and keys of the present batch are those of this process, as in the paper's code;
-    the queues get the features of all processes, in order of rank, and are alike everywhere.
+    the queues get the features of all processes, in order of rank, and are alike everywhere. Means
+    over judged pairs and over hidden words are those of all processes together.
     The engine's schedules set `alpha`, the twin's share of what is to be found, and `momentum`.
     """
 
@@ -87,7 +88,7 @@ class Albef(Encoders):
         `id_targets`: all captions of a picture are right for it, in the queue too: the paper's
         fine-tuning for retrieval. Batches must bring `picture_ids`.
         `momentum_dropout`: the twin's dropout is on in training, as it is in the paper's code.
-        `step`: how a batch is computed, once "reference", or "fused" without doing things twice.
+        `step`: "reference" computes a batch as the paper tells it, "fused" does nothing twice.
         """
         super().__init__(
             image_encoder,
