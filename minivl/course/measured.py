@@ -1,9 +1,10 @@
 """What minivl itself measured for the course, beside what the papers published.
 
-    python -m minivl.course.measured RUNS
+    python -m minivl.course.measured RUNS [--of albef]
 
-reads the finished runs RUNS/full, RUNS/mim, ... of FLAVA's ablation and writes their numbers into
-the table that lesson 07 shows. A cell is empty where nothing was measured.
+reads the finished runs RUNS/full, RUNS/mim, ... of an ablation, FLAVA's unless told, and writes
+their numbers into the table that lesson 07, or 09, shows. A cell is empty where nothing was
+measured.
 """
 
 import argparse
@@ -11,63 +12,126 @@ import csv
 import html
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from minivl.errors import DataError, UserError
 
 FOLDER = Path(__file__).with_suffix("")
-ABLATION = FOLDER / "flava_ablation_tiny.csv"
-
-VARIANTS = {
-    "MIM": "--objectives mim --pretraining dino mim",
-    "MLM": "--objectives mlm --pretraining mlm",
-    "FLAVA_C": "--objectives contrastive --pretraining",
-    "FLAVA_MM": "--objectives contrastive itm mmm_image mmm_text --pretraining",
-    "w/o init": "--pretraining",
-    "full": "",
-}
-"""Row of the paper's table 4 -> what to add to `minivl train flava`."""
-
-METRICS = {
-    "retrieval_r1": "validation/retrieval/image_to_text_r1",
-    "itm_random": "validation/itm/random",
-    "itm_mirrored": "validation/itm/mirrored",
-    "mmm_text": "validation/mmm_text/accuracy",
-    "mmm_image": "validation/mmm_image/accuracy",
-    "mim": "validation/mim_head/accuracy",
-    "mlm": "glosses/mlm_head/accuracy",
-    "knn": "validation/image_knn/accuracy",
-}
-"""Column -> key in a run's eval.json."""
-
-EMPTY = "not measured"
 
 Row = Mapping[str, float | None]
 
 
-def folder_of(variant: str) -> str:
-    """Name of a variant's run: "w/o init" -> "without_init"."""
-    return variant.lower().replace("w/o ", "without_")
+@dataclass(frozen=True)
+class Study:
+    """An ablation: which trainings it compares, by which numbers."""
+
+    recipe: str
+    """What is trained."""
+    title: str
+    variants: Mapping[str, str]
+    """Row of the paper's table -> what to add to `minivl train RECIPE`."""
+    metrics: Mapping[str, str]
+    """Column -> key in a run's eval.json."""
+    runs: str = "runs/ablation"
+    """Where its runs go unless told."""
+    folders: Mapping[str, str] = field(default_factory=dict)
+    """Row -> name of its run, where it is not the row's own name."""
+
+    @property
+    def path(self) -> Path:
+        """The table's file."""
+        return FOLDER / f"{self.recipe}_ablation_tiny.csv"
+
+    def folder_of(self, variant: str) -> str:
+        """Name of a variant's run: "w/o init" -> "without_init"."""
+        return self.folders.get(variant, variant.lower().replace("w/o ", "without_"))
+
+    def command(self, variant: str, runs: str | None = None) -> str:
+        """What to type to train one variant."""
+        words = f"minivl train {self.recipe} --size tiny {self.variants[variant]}".rstrip()
+        return f"{words} --out {runs or self.runs}/{self.folder_of(variant)}"
 
 
-def command(variant: str, runs: str = "runs/ablation") -> str:
+FLAVA = Study(
+    "flava",
+    "FLAVA's ablation",
+    variants={
+        "MIM": "--objectives mim --pretraining dino mim",
+        "MLM": "--objectives mlm --pretraining mlm",
+        "FLAVA_C": "--objectives contrastive --pretraining",
+        "FLAVA_MM": "--objectives contrastive itm mmm_image mmm_text --pretraining",
+        "w/o init": "--pretraining",
+        "full": "",
+    },
+    metrics={
+        "retrieval_r1": "validation/retrieval/image_to_text_r1",
+        "itm_random": "validation/itm/random",
+        "itm_mirrored": "validation/itm/mirrored",
+        "mmm_text": "validation/mmm_text/accuracy",
+        "mmm_image": "validation/mmm_image/accuracy",
+        "mim": "validation/mim_head/accuracy",
+        "mlm": "glosses/mlm_head/accuracy",
+        "knn": "validation/image_knn/accuracy",
+    },
+)
+"""Rows: Singh et al. 2022, table 4."""
+
+ALBEF = Study(
+    "albef",
+    "ALBEF's ablation",
+    variants={
+        "MLM + ITM": "--objectives itm mlm --negatives random --distill",
+        "ITC + MLM + ITM": "--negatives random --distill",
+        "ITC + MLM + ITM_hard": "--distill",
+        "ITC_MoD + MLM + ITM_hard": "--distill itc",
+        "Full (ITC_MoD + MLM_MoD + ITM_hard)": "",
+    },
+    metrics={
+        "retrieval_r1": "validation/retrieval/image_to_text_r1",
+        "reranked_r1": "validation/reranked/image_to_text_r1",
+        "itm_random": "validation/itm/random",
+        "itm_mirrored": "validation/itm/mirrored",
+        "masked_thing": "validation/masked_thing/accuracy",
+    },
+    runs="runs/albef_ablation",
+    folders={
+        "MLM + ITM": "mlm_itm",
+        "ITC + MLM + ITM": "with_itc",
+        "ITC + MLM + ITM_hard": "with_hard",
+        "ITC_MoD + MLM + ITM_hard": "with_itc_mod",
+        "Full (ITC_MoD + MLM_MoD + ITM_hard)": "full",
+    },
+)
+"""Rows: Li et al. 2021, table 1, but for distillation downstream."""
+
+STUDIES = {study.recipe: study for study in (FLAVA, ALBEF)}
+ABLATION, VARIANTS, METRICS = FLAVA.path, FLAVA.variants, FLAVA.metrics
+
+EMPTY = "not measured"
+
+
+def command(variant: str, study: Study = FLAVA) -> str:
     """What to type to train one variant."""
-    words = f"minivl train flava --size tiny {VARIANTS[variant]}".rstrip()
-    return f"{words} --out {runs}/{folder_of(variant)}"
+    return study.command(variant)
 
 
 @dataclass(frozen=True, repr=False)
 class Ablation:
-    """FLAVA's ablation at size tiny; shows itself in Jupyter."""
+    """An ablation at size tiny; shows itself in Jupyter."""
 
     rows: Mapping[str, Row]
     """Variant -> column -> share of right answers, None where nothing was measured."""
+    study: Study = FLAVA
 
     @property
     def complete(self) -> bool:
         """Whether each variant was measured at all."""
         return all(any(v is not None for v in row.values()) for row in self.rows.values())
+
+    def select(self, variants: Sequence[str]) -> "Ablation":
+        """The table with these rows only."""
+        return replace(self, rows={name: self.rows[name] for name in variants})
 
     def text(self, variant: str, column: str) -> str:
         """A cell: per cent, "–" where the variant cannot do it, or "not measured"."""
@@ -78,16 +142,18 @@ class Ablation:
 
     def markdown(self) -> str:
         """The table in Markdown."""
-        lines = [["variant", *METRICS], [":--", *["--:"] * len(METRICS)]]
-        lines += [[name, *(self.text(name, column) for column in METRICS)] for name in self.rows]
+        columns = self.study.metrics
+        lines = [["variant", *columns], [":--", *["--:"] * len(columns)]]
+        lines += [[name, *(self.text(name, column) for column in columns)] for name in self.rows]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
     def html(self) -> str:
         """The table in HTML."""
-        head = "".join(f"<th>{name}</th>" for name in ("variant", *METRICS))
+        columns = self.study.metrics
+        head = "".join(f"<th>{name}</th>" for name in ("variant", *columns))
         body = "".join(
             f'<tr><td align="left">{html.escape(name)}</td>'
-            + "".join(f'<td align="right">{self.text(name, c)}</td>' for c in METRICS)
+            + "".join(f'<td align="right">{self.text(name, c)}</td>' for c in columns)
             + "</tr>"
             for name in self.rows
         )
@@ -95,28 +161,32 @@ class Ablation:
 
     def __repr__(self) -> str:
         known = sum(any(v is not None for v in row.values()) for row in self.rows.values())
-        return f"FLAVA's ablation at size tiny: {known} of {len(self.rows)} variants measured"
+        title = f"{self.study.title} at size tiny"
+        return f"{title}: {known} of {len(self.rows)} variants measured"
 
     _repr_markdown_, _repr_html_ = markdown, html
 
 
-def ablation(path: Path = ABLATION) -> Ablation:
-    """The table of a file. DataError where it is missing, or no such table."""
+def ablation(path: Path | None = None, study: Study = FLAVA) -> Ablation:
+    """The table of a file, the study's own unless told. DataError where it is missing, or no such
+    table."""
+    path = path or study.path
     try:
         with path.open(encoding="utf8", newline="") as file:
             lines = list(csv.DictReader(file))
         rows = {
-            line["variant"]: {c: float(line[c]) if line[c] else None for c in METRICS}
+            line["variant"]: {c: float(line[c]) if line[c] else None for c in study.metrics}
             for line in lines
         }
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}", f"restore the file {path.name}") from error
-    if list(rows) != list(VARIANTS):
-        raise DataError(f"{path} has the rows {list(rows)}", f"there must be {list(VARIANTS)}")
-    return Ablation(rows)
+    if list(rows) != list(study.variants):
+        what = f"{path} has the rows {list(rows)}"
+        raise DataError(what, f"there must be {list(study.variants)}")
+    return Ablation(rows, study)
 
 
-def measured(run: Path) -> Row:
+def measured(run: Path, study: Study = FLAVA) -> Row:
     """What a finished run measured, by column. UserError if it was not evaluated."""
     file = run / "eval.json"
     if not file.is_file():
@@ -124,33 +194,38 @@ def measured(run: Path) -> Row:
     found = json.loads(file.read_text(encoding="utf-8"))
     return {
         column: round(found[key]["value"], 4) if key in found else None
-        for column, key in METRICS.items()
+        for column, key in study.metrics.items()
     }
 
 
-def write(rows: Mapping[str, Row], path: Path = ABLATION) -> None:
-    """Write a table."""
-    with path.open("w", encoding="utf8", newline="") as file:
+def write(rows: Mapping[str, Row], path: Path | None = None, study: Study = FLAVA) -> None:
+    """Write a table, the study's own unless told."""
+    with (path or study.path).open("w", encoding="utf8", newline="") as file:
         out = csv.writer(file, lineterminator="\n")
-        out.writerow(["variant", *METRICS])
+        out.writerow(["variant", *study.metrics])
         for name, row in rows.items():
-            out.writerow([name, *("" if row[c] is None else row[c] for c in METRICS)])
+            out.writerow([name, *("" if row[c] is None else row[c] for c in study.metrics)])
 
 
-def main(arguments: Sequence[str] | None = None, path: Path = ABLATION) -> None:
+def main(arguments: Sequence[str] | None = None, path: Path | None = None) -> None:
     """Fill in what the runs in a folder measured; others stay as they were."""
     parser = argparse.ArgumentParser(
         prog="python -m minivl.course.measured",
-        description="Write the numbers of FLAVA's ablation runs into lesson 07's table.",
+        description="Write the numbers of an ablation's runs into the table of its lesson.",
     )
-    parser.add_argument("runs", type=Path, help="the folder that holds full/, mim/, mlm/, ...")
-    runs = parser.parse_args(arguments).runs
-    rows = dict(ablation(path).rows)
-    there = [name for name in VARIANTS if (runs / folder_of(name)).is_dir()]
+    parser.add_argument("runs", type=Path, help="the folder that holds full/ and the other runs")
+    parser.add_argument("--of", choices=STUDIES, default="flava", help="whose ablation (flava)")
+    chosen = parser.parse_args(arguments)
+    runs, study = chosen.runs, STUDIES[chosen.of]
+    rows = dict(ablation(path, study).rows)
+    there = [name for name in study.variants if (runs / study.folder_of(name)).is_dir()]
     if not there:
-        raise UserError(f"{runs} holds no run of the ablation", f"train one: {command('full')}")
-    write(rows | {name: measured(runs / folder_of(name)) for name in there}, path)
-    print(f"{path.name}: {', '.join(there)}")
+        first = study.command(next(reversed(study.variants)))
+        raise UserError(f"{runs} holds no run of the ablation", f"train one: {first}")
+    write(
+        rows | {name: measured(runs / study.folder_of(name), study) for name in there}, path, study
+    )
+    print(f"{(path or study.path).name}: {', '.join(there)}")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,26 @@
-"""FLAVA's ablation at size tiny: read, shown with its gaps, filled in from runs."""
+"""Ablations at size tiny: read, shown with its gaps, filled in from runs."""
 
 import json
+import re
 from dataclasses import fields
 
 import pytest
 
 from minivl.course.measured import (
     ABLATION,
+    ALBEF,
+    FLAVA,
     METRICS,
+    STUDIES,
     VARIANTS,
     ablation,
     command,
-    folder_of,
     main,
     write,
 )
+from minivl.course.published import table as published
 from minivl.errors import DataError, UserError
+from minivl.recipes.albef import AlbefRecipe
 from minivl.recipes.flava import FlavaRecipe
 
 NOTHING = dict.fromkeys(METRICS)
@@ -78,13 +83,68 @@ def test_bad_input(table, tmp_path):
         ablation(table)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_flag_is_a_field_of_the_recipe(variant):
-    known = {field.name for field in fields(FlavaRecipe)}
-    assert {word[2:] for word in VARIANTS[variant].split() if word.startswith("--")} <= known
-    words = command(variant)
-    assert words.startswith("minivl train flava --size tiny")
-    assert words.endswith(f"--out runs/ablation/{folder_of(variant)}") and "  " not in words
+RECIPES = {"flava": FlavaRecipe, "albef": AlbefRecipe}
+ALL = [(study, variant) for study in STUDIES.values() for variant in study.variants]
+
+
+@pytest.mark.parametrize(("study", "variant"), ALL, ids=[variant for _, variant in ALL])
+def test_every_flag_is_a_field_of_the_recipe(study, variant):
+    known = {field.name for field in fields(RECIPES[study.recipe])}
+    flags = study.variants[variant]
+    assert {word[2:] for word in flags.split() if word.startswith("--")} <= known
+    words = command(variant, study)
+    assert words.startswith(f"minivl train {study.recipe} --size tiny") and "  " not in words
+    assert words.endswith(f"--out {study.runs}/{study.folder_of(variant)}")
+    assert re.fullmatch(r"[a-z_]+", study.folder_of(variant))
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_runs_do_not_share_a_folder(study):
+    folders = [study.folder_of(variant) for variant in study.variants]
+    assert len(set(folders)) == len(folders) and FLAVA.runs != ALBEF.runs
+
+
+def test_albefs_rows_are_those_of_the_paper():
+    rows = published("albef_ablation").column("training tasks")
+    assert list(ALBEF.variants) == list(rows[: len(ALBEF.variants)])
+
+
+def test_albefs_flags_are_those_of_the_recipes_help():
+    import minivl.recipes.albef as recipe
+
+    told = recipe.__doc__.partition("row by row, as flags:\n")[2].splitlines()
+    flags = [re.split(r"\s{2,}", line.strip())[1] for line in told[: len(ALBEF.variants)]]
+    assert flags == [one or "nothing to add" for one in ALBEF.variants.values()]
+
+
+def test_albefs_table_has_its_rows_and_fills_up(tmp_path, capsys):
+    found = ablation(study=ALBEF)
+    assert list(found.rows) == list(ALBEF.variants) and "ALBEF's ablation" in repr(found)
+    path = tmp_path / "albef.csv"
+    write({name: dict.fromkeys(ALBEF.metrics) for name in ALBEF.variants}, path, ALBEF)
+    folder = tmp_path / "runs" / "mlm_itm"
+    folder.mkdir(parents=True)
+    values = {ALBEF.metrics["itm_random"]: {"value": 0.75}}
+    (folder / "eval.json").write_text(json.dumps(values))
+    main([str(tmp_path / "runs"), "--of", "albef"], path)
+    assert "MLM + ITM" in capsys.readouterr().out
+    found = ablation(path, ALBEF)
+    assert found.text("MLM + ITM", "itm_random") == "75.0"
+    assert found.text("MLM + ITM", "retrieval_r1") == "–"
+    two = found.select(["MLM + ITM", "ITC + MLM + ITM"])
+    assert list(two.rows) == ["MLM + ITM", "ITC + MLM + ITM"] and "1 of 2" in repr(two)
+    assert two.markdown().count("not measured") == len(ALBEF.metrics) == 5
+
+
+def test_measured_keys_are_those_of_the_evaluations():
+    import inspect
+
+    from minivl.evaluation import albef, contrastive
+
+    told = inspect.getsource(albef) + inspect.getsource(contrastive)
+    for key in ALBEF.metrics.values():
+        _, task, _ = key.split("/")
+        assert f"{task}/" in told or f'"{task}"' in told, key
 
 
 def test_the_flags_are_those_of_the_recipes_help():
