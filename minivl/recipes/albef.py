@@ -356,12 +356,14 @@ SIZES: dict[str, AlbefRecipe] = {
     "tiny": AlbefRecipe(
         size="tiny",
         ramp_steps=100,
+        momentum=0.95,  # a twin that lags 200 steps of few holds keys that nothing looks for
+        temperature_range=(0.03, 0.5),
         image=ImageEncoder(patch_size=8, width=96, depth=1, heads=4, stem="conv"),
         data=SceneData(twin_share=0.5, single_share=0.2),
         hidden=HiddenWords(probability=0.3),
         training=Training(
-            steps=800,
-            batch_size=128,
+            steps=1600,
+            batch_size=64,  # twice the steps of 128 pairs: the queue makes up for fewer partners
             optimizer="muon",
             lr=3e-3,
             warmup_steps=40,
