@@ -1,4 +1,5 @@
-"""What `minivl bench` makes of its timings, and FLAVA's step beside transformers'."""
+"""What `minivl bench` makes of its timings; FLAVA's step beside transformers', ALBEF's beside the
+same step as the paper tells it."""
 
 import json
 from dataclasses import replace
@@ -7,12 +8,13 @@ import pytest
 import torch
 
 from minivl import cli
-from minivl.commands import bench_flava
+from minivl.commands import bench_albef, bench_flava
 from minivl.commands.bench_flava import as_theirs, in_their_words, rows
 from minivl.commands.measure import Variant
 from minivl.data.texts import TextSource
 from minivl.errors import UserError
 from minivl.models.flava import OBJECTIVES
+from minivl.recipes.albef import AlbefRecipe
 from minivl.recipes.flava import FlavaRecipe
 
 SHARES = {"pairs": 0.70, "pictures": 0.15, "texts": 0.15}
@@ -103,3 +105,21 @@ def test_other_implementations_can_be_left_out(capsys, monkeypatch):
     argv = ["bench", "flava", "--size", "test", "--steps", "2", "--rounds", "1", "--alone"]
     assert cli.main(argv) == 0
     assert "beside" not in capsys.readouterr().out
+
+
+def test_bench_albef_takes_the_same_step_in_two_ways(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = ["bench", "albef", "--size", "test", "--steps", "2", "--rounds", "1"]
+    assert cli.main([*argv, "--json", "b.json"]) == 0
+    beside = json.loads((tmp_path / "b.json").read_text())["beside"]
+    assert beside["ratio"] == beside["reference"] / beside["fused"]
+    assert f"{beside['ratio']:.2f}" in capsys.readouterr().out
+
+
+def test_both_ways_of_albefs_step_start_from_the_same_weights():
+    stage = AlbefRecipe.at_size("test").stages(0)[-1]
+    models = [bench_albef.contender(stage, step, torch.device("cpu")).model
+              for step in bench_albef.STEPS]  # fmt: skip
+    assert [model.step for model in models] == ["fused", "reference"]
+    for one, other in zip(*(model.state_dict().values() for model in models), strict=True):
+        assert torch.equal(one, other)

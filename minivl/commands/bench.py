@@ -24,7 +24,7 @@ Measures one training step of a recipe's last stage: samples and tokens a second
 the share of time that it waits for data, memory, and operations as a share of a measured matrix
 product (MFU). Streams that take turns count by their shares. Variants take turns within one run:
 their ratios hold even where another program disturbs. FLAVA's step is also measured beside that of
-transformers.
+transformers, ALBEF's beside the same step as the paper's code computes it.
 """
 
 EXAMPLES = """\
@@ -35,7 +35,10 @@ examples
   minivl bench flava --alone --steps 3
 """
 
-RIVALS = {"flava": "minivl.commands.bench_flava"}
+RIVALS = {
+    "albef": "minivl.commands.bench_albef",
+    "flava": "minivl.commands.bench_flava",
+}
 """Recipe -> module that compares its step with another implementation's."""
 
 

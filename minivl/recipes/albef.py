@@ -102,6 +102,8 @@ class Evaluation:
     """Pairs to judge, half of them wrong."""
     masked: int = 1024
     """Captions with the name of one thing hidden, read with and without the picture."""
+    grounded: int = 256
+    """Phrases whose thing Grad-CAM is to find in the picture."""
 
     def check(self) -> None:
         """Refuse numbers that measure nothing (UserError)."""
@@ -277,8 +279,14 @@ class AlbefRecipe:
     def evaluate(self, source: "CaptionSource", model: "Albef", device: "torch.device") -> dict:
         """Retrieval in one stage and in two, order, naming, matching and hidden things."""
         from minivl.evaluation.albef import evaluate_albef
+        from minivl.recipes.grounding import grounding
 
-        return evaluate_albef(source, model, device, **vars(self.evaluation))
+        counts = dict(vars(self.evaluation))
+        phrases = counts.pop("grounded")
+        found = evaluate_albef(source, model, device, **counts)
+        if "itm" not in self.objectives:  # what Grad-CAM follows back is the match
+            return found
+        return found | grounding(source.scenes, model, device, phrases)
 
     def figures(self, source: "CaptionSource", model: "Albef", device: "torch.device") -> dict:
         """The pictures of the report."""
@@ -350,7 +358,14 @@ SIZES: dict[str, AlbefRecipe] = {
             checkpoint_every=10,
         ),
         evaluation=Evaluation(
-            pool_size=32, pools=1, reranked=8, mirrored_pairs=16, named=48, matched=32, masked=32
+            pool_size=32,
+            pools=1,
+            reranked=8,
+            mirrored_pairs=16,
+            named=48,
+            matched=32,
+            masked=32,
+            grounded=16,
         ),
     ),
     "tiny": AlbefRecipe(

@@ -15,11 +15,12 @@ NOT_LOSSES = {
     "stage", "step", "stream", "loss", "lr", "grad_norm", "samples_per_second",
     "data_wait_share", "seconds", "epoch", "time", "mfu",
     # schedules
-    "momentum", "weight_decay", "teacher_temperature", "temperature", "beta",
+    "momentum", "weight_decay", "teacher_temperature", "temperature", "beta", "alpha",
     # monitors
     "teacher_entropy", "entropy_of_mean", "mutual_information", "kl_to_student", "kl_to_uniform",
     "feature_spread", "perplexity", "codes_used", "kl_per_cell", "soft_hard_gap", "mim_accuracy",
-    "mlm_accuracy", "itm_accuracy", "mmm_image_accuracy", "mmm_text_accuracy",
+    "mlm_accuracy", "itm_accuracy", "mmm_image_accuracy", "mmm_text_accuracy", "itc_accuracy",
+    "target_entropy",
 }  # fmt: skip
 """What a line holds beside losses: other units, other directions."""
 

@@ -158,11 +158,15 @@ def levels(
     given = config.get("itm_negatives", "given") == "given"  # else half of the pairs are wrong
     if given and isinstance(wrong, float) and 0 < wrong < 1:
         known["itm"] = constant_level(wrong)
+    if "negatives" in config:  # ALBEF: two wrong pairs beside each right one
+        known["itm"] = constant_level(1 / 3)
     training = config.get("training")
     batch, parts = find(training, "batch_size"), find(training, "accumulate") or 1
     if isinstance(batch, int) and isinstance(parts, int) and batch // parts > 1:
         level = contrastive_level(batch // parts)
         known |= {"contrastive": level, "global_contrastive": level}
+        queue = config.get("queue_size")
+        known |= {"itc": contrastive_level(batch // parts + queue)} if queue is not None else {}
     return known
 
 

@@ -18,6 +18,10 @@ SPLITS = {
 NAMES = {
     "itm/random": "true pair or another one's caption?",
     "itm/mirrored": "true pair or its mirrored twin's caption?",
+    "masked_thing/accuracy": "hidden name of a thing, with the picture",
+    "masked_thing/without_picture": "hidden name of a thing, without the picture",
+    "reranked/image_to_text_r1": "picture -> sentence, ranked anew by fusion: R@1",
+    "reranked/text_to_image_r1": "sentence -> picture, ranked anew by fusion: R@1",
     "mmm_text/accuracy": "hidden word named, with the picture",
     "mmm_text/without_picture": "hidden word named, without the picture",
     "mmm_image/accuracy": "hidden patch named, with the sentence",

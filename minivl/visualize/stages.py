@@ -22,6 +22,10 @@ STAGES = {
         "All encoders, on pictures, on texts and on pairs in turn: find, match, and fill in one "
         "side from the other.",
     ),
+    "pretrain": (
+        "align, then fuse",
+        "Pictures and sentences find each other; fusion judges pairs and fills in hidden words.",
+    ),
     "clip": ("two encoders", "Pictures and their sentences find each other."),
 }
 """Stage -> (what it trains, what it does)."""

@@ -1,0 +1,66 @@
+"""ALBEF's step as it trains beside the same step as the paper's code computes it, in turns.
+
+One model, two ways to the same losses and gradients: `step="reference"` does one thing after the
+other, `step="fused"` does none of them twice (see `models/albef_steps`).
+"""
+
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+import torch
+
+from minivl.commands import measure
+from minivl.commands.bench_flava import Contender, Timed, trained
+from minivl.recipes.albef import AlbefRecipe
+
+STEPS = ("fused", "reference")
+
+ABOUT = (
+    "the same model, batch and optimiser; processor time on a CPU, else wall time",
+    "reference: whole and holed texts apart, three passes through the fusion encoder, pictures "
+    "projected to keys and values in each, scores of all words at every place",
+    "fused: one pass of each encoder, pictures projected once, and only what a loss reads",
+)
+
+
+def compare(recipe: AlbefRecipe, device: torch.device, steps: int, rounds: int) -> dict[str, Any]:
+    """Steps of both kinds in turns on one batch."""
+    stage = replace(recipe, training=replace(recipe.training, optimizer="adamw")).stages(0)[-1]
+    stream = stage.build_streams()[0]
+    batch = stream.examples.collate([stream.examples[index] for index in range(stream.batch_size)])
+    batch = {key: value.to(device) for key, value in batch.items()}
+    turns = [Timed(contender(stage, step, device), batch) for step in STEPS]
+    for number in range(rounds):
+        for one in turns:
+            measure.tell(f"round {number + 1} of {rounds}: {one.contender.name}")
+            one.take(steps, device)
+    measure.tell("")
+    fused, reference = (median(one.seconds) for one in turns)
+    return {
+        "fused": fused,
+        "reference": reference,
+        "ratio": reference / fused,
+        "parameters": trained(turns[0].contender.model),
+        "about": list(ABOUT),
+    }
+
+
+def contender(stage: Any, step: str, device: torch.device) -> Contender:
+    """The stage's model, always of the same weights, that computes its step so."""
+    torch.manual_seed(0)
+    model = stage.build_model().to(device).train()
+    model.step = step
+    return Contender(step, model, stage.training, lambda batch: sum(model(batch).values()))
+
+
+def print_comparison(found: dict[str, Any]) -> None:
+    """The numbers for people."""
+    from minivl.commands.data import print_table
+
+    print("\nbeside the step as the paper's code computes it")
+    fused, reference = (f"{1000 * found[step]:.1f}" for step in STEPS)
+    print_table([("fused, ms", "reference, ms", "ratio"),
+                 (fused, reference, f"{found['ratio']:.2f}")])  # fmt: skip
+    for line in found["about"]:
+        print(line)
