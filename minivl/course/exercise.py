@@ -17,6 +17,7 @@ LESSONS = {
     "05": "lesson_05",
     "07": "lesson_07",
     "09": "lesson_09",
+    "10": "lesson_10",
 }
 """Lesson -> module in minivl/course/exercises."""
 
