@@ -25,8 +25,8 @@ TRUTHS = ("false", "true")
 
 STATEMENT_KINDS = ("both", "one", "place", "more")
 
-TRIES = 20_000
-"""Of drawing concepts that may stand together; pairs never seen are rare."""
+TRIES = 1000
+"""Of drawing concepts that may stand together, and of drawing them with places of their own."""
 
 
 def nlvr(worlds: Worlds, seed: int, index: int) -> Asked:
@@ -133,20 +133,28 @@ def sharing(
     All are drawn alike, so that a name stands in each of the parts equally often. Raises
     ValueError if the world allows no such pictures.
     """
-    size = sum(counts)  # the shared one is counted twice, the foreign one not at all
     for _ in range(TRIES):
-        drawn = [int(i) for i in draw.integers(len(world.sprites), size=size)]
-        if len({world.sprites[i][0].name for i in drawn}) < size:
+        # The shared one is counted twice, the foreign one not at all.
+        drawn = candidates(world, sum(counts), draw)
+        if len({world.sprites[i][0].name for i in drawn}) < sum(counts):
             continue
         *together, foreign = drawn
         left, right = together[: counts[0]], [together[0], *together[counts[0] :]]
         # What may meet what is asked of all, so that it favours none of the parts. Where only
         # reserved pairs may meet, so many that all do are too rare.
-        if all(
-            allowed(world, group) for group in ([left, right] if world.only_reserved else [drawn])
-        ):
+        groups = [left, right] if world.only_reserved else [drawn]
+        if all(allowed(world, group) for group in groups):
             return left, right, foreign
     raise ValueError(f"{len(world.sprites)} concepts make no two pictures that share one")
+
+
+def candidates(world: World, size: int, draw: np.random.Generator) -> list[int]:
+    """Concepts by lot; where pairs that may meet are rare, all but the last may meet the first."""
+    if not world.only_reserved:
+        return draw.integers(len(world.sprites), size=size).tolist()
+    first, last = draw.integers(len(world.sprites), size=2).tolist()
+    near = [i for i in range(len(world.sprites)) if i != first and allowed(world, [first, i])]
+    return [first, *draw.permutation(near)[: size - 2].astype(int).tolist(), last]
 
 
 def allowed(world: World, chosen: list[int]) -> bool:
@@ -167,5 +175,8 @@ def holding(worlds: Worlds, concepts: list[int], seed: int, index: int) -> Scene
         objects=(count, count),
         twin_share=0.0,
     )
-    pictures = (scene(own, seed, index + attempt * FAR) for attempt in range(TRIES))
-    return next(drawn for drawn in pictures if is_clear(drawn))
+    for attempt in range(TRIES):
+        drawn = scene(own, seed, index + attempt * FAR)
+        if is_clear(drawn):
+            return drawn
+    raise ValueError(f"{[drawings[0].name for drawings in own.sprites]} have no clear places")

@@ -58,7 +58,7 @@ class AnswerDecoder(nn.Module):
     def like(cls, encoders: Encoders, *answers: Tensor, **ranking) -> "AnswerDecoder":
         """A decoder of the size, and with the weights, of a model that is to answer questions."""
         words = copy.deepcopy(encoders.text_encoder)
-        words.transformer.blocks = nn.ModuleList()
+        words.transformer = nn.Identity()
         fusion, predict = copy.deepcopy((encoders.fusion_encoder, encoders.mlm_head))
         return cls(
             words, fusion.requires_grad_(True), predict.requires_grad_(True), *answers, **ranking

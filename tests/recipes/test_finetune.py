@@ -356,6 +356,21 @@ def test_wrong_fields_are_named_before_the_run(flava, tmp_path, capsys, field, m
     assert message in refused(capsys, tmp_path / "out", "--run", flava, *field)
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [["--answers", "generate"], ["--task", "scene-nlvr", "--text-assignment-steps", "3"]],
+    ids=str,
+)
+def test_a_dry_run_tells_the_work_of_every_stage(albef, tmp_path, capsys, flags):
+    out = tmp_path / "out"
+    asked = ["--run", str(albef), *flags, "--distill", "--dry-run", "--out", str(out)]
+    assert cli.main([*FINETUNE, *asked]) == 0
+    said = capsys.readouterr().out
+    stages = ("assignment", "finetune") if "scene-nlvr" in flags else ("finetune",)
+    assert said.count("FLOP and") == len(stages) and all(f"stage {s}" in said for s in stages)
+    assert "twin" in said and not out.exists()
+
+
 def test_help_needs_no_run(capsys):
     assert cli.main(["train", "finetune", "--help"]) == 0
     said = capsys.readouterr().out
