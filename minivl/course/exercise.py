@@ -15,6 +15,7 @@ LESSONS = {
     "03": "lesson_03",
     "04": "lesson_04",
     "05": "lesson_05",
+    "06": "lesson_06",
     "07": "lesson_07",
     "09": "lesson_09",
     "10": "lesson_10",

@@ -89,9 +89,9 @@ def trained_encoders(text: WordPiece) -> tuple[Flava, str]:
 
 
 def fits(model: Flava, text: WordPiece) -> bool:
-    """Whether a model knows as many words as there are, and has learned to compare."""
+    """Whether a model knows as many words as there are, and has learned to compare and match."""
     words = model.text_encoder.word_embed.num_embeddings
-    return words == len(text) and "contrastive" in model.objectives
+    return words == len(text) and {"contrastive", "itm"} <= model.objectives
 
 
 def exchanged(scenes: Sequence[Scene]) -> list[str]:

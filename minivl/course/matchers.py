@@ -103,12 +103,6 @@ def yes_or_no(matcher: nn.Module, asked: States, wrong: Tensor) -> float:
     return float(torch.cat([right > 0, foreign <= 0]).double().mean())
 
 
-def which_of_two(matcher: nn.Module, asked: States, wrong: Tensor) -> float:
-    """Share of pictures whose own sentence is believed more than sentence wrong[i]."""
-    right, foreign = both_beliefs(matcher, asked, wrong)
-    return float((right > foreign).double().mean())
-
-
 def all_beliefs(matcher: nn.Module, asked: States) -> Tensor:
     """`belief` of each picture in each sentence, (n, n)."""
     n = len(asked)

@@ -1,0 +1,143 @@
+"""Lesson 06's exercises: right answers pass in any style, lucky ones fail, plugged ones train."""
+
+import pytest
+import torch
+from answers_06 import RIGHT, WRONG_LATER, itm_batch_plainly, merge_tokens_with_repeat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lesson_toys import pairs
+
+from minivl.course import plugged
+from minivl.course.compare import difference
+from minivl.course.exercise import find, of_lesson
+from minivl.course.judging import judge
+from minivl.models.flava import MultimodalEncoder
+from minivl.objectives import matching
+
+EXERCISES = of_lesson("06")
+
+
+def test_the_lesson_asks_for_these_functions_in_this_order():
+    assert [f"{exercise.number} {exercise.name}" for exercise in EXERCISES] == [
+        "06.1 hard_negative_weights",
+        "06.2 itm_batch",
+        "06.3 merge_tokens",
+    ]
+    assert list(RIGHT) == list(WRONG_LATER) == [exercise.name for exercise in EXERCISES]
+
+
+@pytest.mark.parametrize(("exercise", "answer"), pairs(RIGHT))
+def test_a_right_answer_passes_in_any_style(exercise, answer):
+    verdict = judge(answer, exercise)
+    assert verdict.state == "passed", verdict
+
+
+@pytest.mark.parametrize(("exercise", "answer"), pairs(WRONG_LATER))
+def test_an_answer_that_is_right_on_the_first_case_only_fails(exercise, answer):
+    first = exercise.cases[0]
+    assert not difference(exercise.result(answer, first.make()), first.expected)
+    verdict = judge(answer, exercise)
+    assert verdict.state == "wrong" and verdict.title != first.title
+
+
+@pytest.mark.parametrize(
+    ("name", "in_the_case"),
+    [
+        ("true partner kept", [8 / 11, 2 / 11, 1 / 11]),
+        ("zeroed, not renormalised", [0, 2 / 11, 1 / 11]),
+        ("uniform", [0, 1 / 2, 1 / 2]),
+        ("easy first", [0, 1 / 3, 2 / 3]),
+        ("hardest only", [0, 1, 0]),
+    ],
+)
+def test_the_numbers_of_known_mistakes(name, in_the_case):
+    exercise = find("hard_negative_weights")
+    variant = next(one for one in exercise.variants if one.name == name)
+    got = variant.function(*exercise.cases[0].make())[0]
+    assert got.tolist() == pytest.approx(in_the_case)
+
+
+def test_a_learners_weights_need_no_gradient_and_may_have_one():
+    exercise = find("hard_negative_weights")
+
+    def hard_negative_weights(similarity, same):
+        with torch.no_grad():
+            return RIGHT["hard_negative_weights"][0](similarity, same)
+
+    assert judge(hard_negative_weights, exercise).state == "passed"
+    leaf = exercise.cases[0].make()[0].requires_grad_()
+    assert RIGHT["hard_negative_weights"][0](leaf, torch.eye(3) > 0).requires_grad
+
+
+@settings(max_examples=10, deadline=None)
+@given(row=st.integers(0, 3), amount=st.floats(0.01, 0.3))
+def test_a_row_that_is_shared_out_otherwise_never_passes(row, amount):
+    exercise = find("hard_negative_weights")
+
+    def wrong(similarity, same):
+        weights = exercise.function(similarity, same).clone()
+        if len(weights) > row and (weights[row] > 0).sum() > 1:
+            first, second = weights[row].nonzero().flatten()[:2]
+            moved = amount * weights[row, first]
+            weights[row, first] -= moved
+            weights[row, second] += moved
+        return weights
+
+    assert judge(wrong, exercise).state == ("wrong" if row < 3 else "passed")
+
+
+@settings(max_examples=10, deadline=None)
+@given(block=st.integers(0, 2), shift=st.integers(1, 2))
+def test_a_block_in_another_order_never_passes(block, shift):
+    exercise = find("itm_batch")
+
+    def wrong(*arguments):
+        images, texts, labels = exercise.function(*arguments)
+        parts = list(texts.split(len(texts) // 3))
+        parts[block] = parts[block].roll(shift, 0)
+        return images, torch.cat(parts), labels
+
+    assert judge(wrong, exercise).state == "wrong"
+
+
+@settings(max_examples=10, deadline=None)
+@given(place=st.integers(0, 4))
+def test_a_token_that_is_hidden_or_shown_by_mistake_never_passes(place):
+    exercise = find("merge_tokens")
+
+    def wrong(*arguments):
+        tokens, mask = exercise.function(*arguments)
+        flipped = torch.arange(mask.shape[1]) == place
+        return tokens, mask ^ flipped
+
+    assert judge(wrong, exercise).state == "wrong"
+
+
+# --- plugged in
+
+
+def test_a_learners_tokens_are_what_the_multimodal_encoder_reads():
+    torch.manual_seed(0)
+    encoder = MultimodalEncoder(8, 1, 2).eval()
+    image, text = torch.randn(2, 3, 8), torch.randn(2, 4, 8)
+    words = torch.ones(2, 4, dtype=torch.bool)
+    right = encoder(image, text, words)
+
+    def merge_tokens(cls_token, image, text, attention_mask):
+        return merge_tokens_with_repeat(cls_token, 2 * image, text, attention_mask)
+
+    with plugged(merge_tokens):
+        doubled = encoder(image, text, words)
+    torch.testing.assert_close(doubled, encoder(2 * image, text, words))
+    assert not torch.allclose(doubled, right)
+
+
+def test_a_learners_batch_is_what_the_package_asks():
+    """Models call `matching.itm_batch`: what is plugged in there is what they train on."""
+
+    def itm_batch(image, text, negative_image, negative_text):
+        return itm_batch_plainly(image, text, negative_image, negative_text)
+
+    with plugged(itm_batch):
+        assert matching.itm_batch is itm_batch
+    assert matching.itm_batch is find("itm_batch").function
