@@ -103,6 +103,8 @@ class Selected(TorchDispatchMode):
         for name, value in batch.items():
             if torch.is_tensor(value) and name.endswith("labels"):
                 self._learn(value != -100)
+            elif name == "answer_shares":
+                self._learn(value > 0)
 
     def _learn(self, mask: torch.Tensor) -> None:
         self.counts[mask.numel()] = int(mask.sum())

@@ -172,7 +172,10 @@ def _description(name: str, recipe: Any) -> str:
     about = inspect.getdoc(inspect.getmodule(type(recipe))) or ""
     size = getattr(recipe, "size", DEFAULT_SIZE)
     # A recipe that goes on from another run needs that one named.
-    start = " --run runs/flava_tiny" if hasattr(recipe, "run") else ""
+    of = "albef" if name == "retrieval" else "flava"
+    start = f" --run runs/{of}_tiny" if hasattr(recipe, "run") else ""
+    # torchrun would take --run for a beginning of its own --run-path.
+    module = "-m -- minivl" if start else "-m minivl"
     text = f"""{about}
 
 Defaults below are those of --size {size}. A field's last name is enough where only one
@@ -181,5 +184,5 @@ warm-up of their stage shrinks too.
 
   minivl train {name}{start} --size tiny --steps 400 --out runs/short
   minivl train {name}{start} --size base --dry-run
-  torchrun --nproc-per-node 8 -m minivl train {name}{start} --size base --out runs/{name}"""
+  torchrun --nproc-per-node 8 {module} train {name}{start} --size base --out runs/{name}"""
     return textwrap.indent(text, " ", lambda line: True)

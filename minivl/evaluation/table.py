@@ -82,6 +82,7 @@ GROUPS: tuple[dict[str, str], ...] = (
         "scene-vqa/what": "- what is there?",
         "scene-vqa/where": "- where is it?",
         "scene-vqa/how_many": "- how many?",
+        "scene-vqa/anything": "- any thing in it?",
         "scene-vqa/exists": "- is it there?",
         "scene-vqa/place": "- is it left, top?",
         "scene-vqa/relation": "- is it left of that?",

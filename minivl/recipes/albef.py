@@ -279,7 +279,7 @@ class AlbefRecipe:
     def evaluate(self, source: "CaptionSource", model: "Albef", device: "torch.device") -> dict:
         """Retrieval in one stage and in two, order, naming, matching and hidden things."""
         from minivl.evaluation.albef import evaluate_albef
-        from minivl.recipes.grounding import grounding
+        from minivl.recipes.grounding_figures import grounding
 
         counts = dict(vars(self.evaluation))
         phrases = counts.pop("grounded")

@@ -200,7 +200,7 @@ class RetrievalRecipe:
     def evaluate(self, source: "CaptionSource", model: "Albef", device: "torch.device") -> dict:
         """Retrieval in one stage and in two, matching, and grounding, on every split."""
         from minivl.evaluation.several_captions import evaluate_several
-        from minivl.recipes.grounding import grounding
+        from minivl.recipes.grounding_figures import grounding
 
         counts = dict(vars(self.evaluation))
         grounded = counts.pop("grounded")
@@ -212,7 +212,7 @@ class RetrievalRecipe:
     def figures(self, source: "CaptionSource", model: "Albef", device: "torch.device") -> dict:
         """Captions ranked anew, and where their words are: drawings of the artist never seen."""
         from minivl.recipes.albef_figures import ranked_anew
-        from minivl.recipes.grounding import words_pictures
+        from minivl.recipes.grounding_figures import words_pictures
 
         reranked = ranked_anew(model, source, device, self.evaluation.reranked)
         return {"reranked": reranked} | words_pictures(source.scenes, model)

@@ -10,7 +10,7 @@ from minivl.models.albef import Albef
 from minivl.nn.bert import Bert
 from minivl.nn.fusion import FusionEncoder
 from minivl.nn.vit import ViT
-from minivl.recipes.grounding import Maps, grounding
+from minivl.recipes.grounding_figures import Maps, grounding
 from minivl.visualize.gradcam import look, mean_map, on_grid, word_maps
 
 CPU = torch.device("cpu")
