@@ -111,9 +111,12 @@ def test_bench_albef_takes_the_same_step_in_two_ways(capsys, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     argv = ["bench", "albef", "--size", "test", "--steps", "2", "--rounds", "1"]
     assert cli.main([*argv, "--json", "b.json"]) == 0
-    beside = json.loads((tmp_path / "b.json").read_text())["beside"]
-    assert beside["ratio"] == beside["reference"] / beside["fused"]
-    assert f"{beside['ratio']:.2f}" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "b.json").read_text())["beside"]["rows"]
+    told = capsys.readouterr().out
+    assert [row["words"] < 1000 for row in rows] == [True, False] and rows[1]["words"] == 30_522
+    for row in rows:
+        assert row["ratio"] == row["reference"] / row["fused"]
+        assert f"{row['ratio']:.2f}" in told
 
 
 def test_both_ways_of_albefs_step_start_from_the_same_weights():
