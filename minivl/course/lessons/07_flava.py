@@ -522,10 +522,10 @@ ours
 # (A dash: no such head. `mim` and `mlm` ask of pictures and texts alone.) Who leaves something out
 # finds *more* sentences. All rows had 1,300 steps. `FLAVA_C` and `FLAVA_MM` spent all of them on
 # pairs, the last two rows 70 %: what is measured by pairs is learned from pairs, and 1,300 steps are far from the end of that.
-# The paper's rows had all the steps they could use. And our start is a poor one: half a minute of
-# DINO names pictures no better than noise does. A start helps if it knows something that pairs do
-# not teach, as months of text did in the paper. The question of an ablation is always: with *what*
-# held equal?
+# The paper's rows had all the steps they could use. And our start is a modest one: after a minute of
+# DINO, neighbours name 41 % of the pictures, after joint training 74 %. A start helps if it knows
+# something that pairs do not teach, as months of text did in the paper. The question of an ablation
+# is always: with *what* held equal?
 #
 # </details>
 #
