@@ -11,26 +11,31 @@ import torch
 from torch import nn
 
 from minivl.training.muon import Muon, hidden_matrices
-from minivl.training.recipe import Training
+from minivl.training.recipe import Decayed, Training
 
 NEVER_DECAYED = {"pos_embed", "cls_token", "mask_token", "logit_scale"}
 
 
-def is_decayed(name: str, parameter: torch.Tensor) -> bool:
+def is_decayed(name: str, parameter: torch.Tensor, decayed: Decayed = "weights") -> bool:
     """Whether weight decay pulls a parameter to zero.
 
     Matrices and embeddings are; vectors and scalars (norms, biases, scales), position
-    embeddings and learned tokens are not: small is no virtue there.
+    embeddings and learned tokens are not: small is no virtue there. ALBEF's code spares vectors and
+    biases only: `decayed="all_but_vectors"`, and temperature, positions and class token shrink.
     """
+    if decayed == "all_but_vectors":
+        return parameter.ndim != 1 and not name.endswith(".bias")
     return parameter.ndim >= 2 and not NEVER_DECAYED.intersection(name.split("."))
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def decay_groups(
+    model: nn.Module, weight_decay: float, rule: Decayed = "weights"
+) -> list[dict[str, Any]]:
     """AdamW's two groups: decayed and not decayed; frozen parameters are in neither."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups = [
         {
-            "params": [p for name, p in trained if is_decayed(name, p) == decayed],
+            "params": [p for name, p in trained if is_decayed(name, p, rule) == decayed],
             "weight_decay": weight_decay if decayed else 0.0,
             "decayed": decayed,
         }
@@ -45,7 +50,7 @@ def make_optimizer(model: nn.Module, training: Training) -> torch.optim.AdamW:
     With `optimizer="muon"` the matrices of hidden layers are Muon's, in a group of their own.
     """
     options = {"lr": training.lr, "betas": tuple(training.betas), "eps": training.eps}
-    groups = decay_groups(model, training.weight_decay)
+    groups = decay_groups(model, training.weight_decay, training.decayed)
     make = torch.optim.AdamW
     if training.optimizer == "muon":
         groups, make = with_matrices_apart(model, groups), Muon

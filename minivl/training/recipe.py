@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from minivl.errors import require_field
 
+Decayed = Literal["weights", "all_but_vectors"]
 Size = Literal["test", "tiny", "small", "base"]
 Turns = Literal["drawn", "round_robin"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -38,7 +39,10 @@ class Training:
     eps: float = 1e-6
     """AdamW's epsilon."""
     weight_decay: float = 0.05
-    """Decoupled weight decay; never on norms, biases, positions, class tokens and scales."""
+    """Decoupled weight decay of what `decayed` names."""
+    decayed: Decayed = "weights"
+    """Weight matrices and embeddings, not norms, biases, positions, class tokens and scales; or all
+    but vectors and biases, as ALBEF's code has it."""
     clip_norm: float = 1.0
     """Largest norm of the gradient; 0 switches clipping off."""
     clip_mode: Literal["global", "each"] = "global"

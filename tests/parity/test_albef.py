@@ -628,3 +628,6 @@ def test_the_official_decay_takes_in_what_ours_spares():
         "text_encoder.pos_embed.weight",
     }
     assert decayed[1] <= decayed[0]
+    official = decay_groups(model, DECAY, "all_but_vectors")
+    chosen = {names[p] for group in official if group["weight_decay"] for p in group["params"]}
+    assert chosen == decayed[0]
