@@ -40,6 +40,7 @@ GROUPS: tuple[dict[str, str], ...] = (
         "rearranged/text_to_image_r1": "- text -> image",
         "rearranged_by_fusion/text_to_image_r1": "- so by fusion",
         "scene-grounding/box": "box of what is said",
+        "scene-grounding/box_word": "- in its sentence",
         "scene-grounding/box_attention": "- by attention",
         "scene-grounding/box_absent": "- other thing said",
         "scene-grounding/pointing": "hottest cell in it",
@@ -104,7 +105,7 @@ GROUNDED = tuple(
     for measure in ("box", "pointing")
     for way in ("attention", "absent", "empty", "word", "centre", "uniform",
                 *(f"block_{number}" for number in range(1, 13)))
-    if f"{measure}_{way}" not in ("box_attention", "box_absent", "pointing_absent")
+    if f"{measure}_{way}" not in ("box_word", "box_attention", "box_absent", "pointing_absent")
 )  # fmt: skip
 LEFT_OUT = (
     *GROUNDED,
