@@ -18,7 +18,7 @@ from minivl.nn.bert import Bert
 from minivl.nn.head import PredictionHead
 from minivl.nn.precision import wide
 from minivl.nn.transformer import Transformer, init_transformer
-from minivl.nn.vit import ViT, patch_grid
+from minivl.nn.vit import PatchEmbed, ViT, patch_grid
 from minivl.objectives import contrastive
 from minivl.objectives.masked import scored, selected_rows
 from minivl.objectives.masking import IGNORE, replace_masked
@@ -409,28 +409,47 @@ class Flava(nn.Module):
 
         wanted: "whole", "holed" or both -> the batch to encode so.
         """
-        sizes = [len(batch["image"]) for batch in wanted.values()]
-        image = torch.cat([batch["image"] for batch in wanted.values()])
+        sizes = {version: len(batch["image"]) for version, batch in wanted.items()}
+        one = next(iter(wanted.values()))
         ids = {"whole": "input_ids", "holed": "mlm_input_ids"}
         words = torch.cat([batch[ids[version]] for version, batch in wanted.items()])
-        seen, holes = None, None
+        seen = None
         if all("attention_mask" in batch for batch in wanted.values()):
             seen = torch.cat([batch["attention_mask"] for batch in wanted.values()])
-        if "holed" in wanted:
-            hidden = {version: batch["patches_masked"] for version, batch in wanted.items()}
-            hidden |= {"whole": torch.zeros_like(hidden["whole"])} if "whole" in wanted else {}
-            holes = torch.cat(list(hidden.values()))
-        patches = math.prod(patch_grid(image, self.image_encoder.patch_size))
+        patches = math.prod(patch_grid(one["image"], self.image_encoder.patch_size))
         vectors = {"cls": 1, "mean": None}
         read = [
-            read_of(dict(zip(wanted, sizes, strict=True)), tokens, vectors[pool], words.device)
+            read_of(sizes, tokens, vectors[pool], words.device)
             for tokens, pool in ((1 + patches, self.image_pool), (words.shape[1], self.text_pool))
         ]
         both = (
-            self.image_states(image, holes, read=read[0]),
+            self.picture_versions(wanted, read[0]),
             self.text_encoder.states(words, seen, read=read[1]),
         )
-        return tuple(dict(zip(wanted, states.split(sizes), strict=True)) for states in both)
+        split = (states.split(list(sizes.values())) for states in both)
+        return tuple(dict(zip(wanted, states, strict=True)) for states in split)
+
+    def picture_versions(
+        self, wanted: dict[str, dict[str, Tensor]], read: Sequence[Tensor] | None
+    ) -> Tensor:
+        """States of pictures whole and holed, one after the other: (rows, 1+n, width)."""
+        if "holed" not in wanted:
+            return self.image_states(wanted["whole"]["image"], read=read)
+        holed = wanted["holed"]
+        if "whole" not in wanted:
+            return self.image_states(holed["image"], holed["patches_masked"], read=read)
+        whole, hidden = wanted["whole"]["image"], holed["patches_masked"]
+        if isinstance(self.image_encoder.patch_embed, PatchEmbed):
+            # A patch's projection knows nothing of its neighbours: both versions share it.
+            def both(patches: Tensor) -> Tensor:
+                some = patches[: len(hidden)]
+                return torch.cat(
+                    [patches, replace_masked(some, self.mask_token, hidden.flatten(1))]
+                )
+
+            return self.image_encoder.states(whole, edit=both, read=read)
+        holes = torch.cat([hidden.new_zeros(len(whole), *hidden.shape[1:]), hidden])
+        return self.image_states(torch.cat([whole, holed["image"]]), holes, read=read)
 
     def fused_losses(
         self, image_states: Tensor, text_states: Tensor, batch: dict[str, Tensor]

@@ -164,8 +164,8 @@ class ViT(nn.Module):
     def tokens(self, image: Tensor, edit: Layer | None = None) -> Tensor:
         """image (b, 3, h, w) -> class token and patches with their positions (b, 1+n, width).
 
-        `edit` may change the patches (b, n, width) before the class token and positions join them:
-        masked modeling puts its mask token there.
+        `edit` may change the patches (b, n, width), or make more rows of them, before the class
+        token and positions join them: masked modeling puts its mask token there.
         """
         grid = patch_grid(image, self.patch_size)
         patches = self.patch_embed(image)
