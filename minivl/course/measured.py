@@ -37,11 +37,13 @@ class Study:
     """Where its runs go unless told."""
     folders: Mapping[str, str] = field(default_factory=dict)
     """Row -> name of its run, where it is not the row's own name."""
+    table: str = "ablation"
+    """What its file is called, between the recipe and the size."""
 
     @property
     def path(self) -> Path:
         """The table's file."""
-        return FOLDER / f"{self.recipe}_ablation_tiny.csv"
+        return FOLDER / f"{self.recipe}_{self.table}_tiny.csv"
 
     def folder_of(self, variant: str) -> str:
         """Name of a variant's run: "w/o init" -> "without_init"."""
@@ -105,7 +107,29 @@ ALBEF = Study(
 )
 """Rows: Li et al. 2021, table 1, but for distillation downstream."""
 
-STUDIES = {study.recipe: study for study in (FLAVA, ALBEF)}
+NOISES = {"clean": 0, "20 % wrong": 20, "40 % wrong": 40}
+"""How a row is called -> per cent of the captions that are another picture's."""
+
+ALBEF_NOISE = Study(
+    "albef",
+    "ALBEF with noisy captions",
+    variants={
+        f"{name}, {how}": f"--noise.wrong {wrong / 100:g} {flags}".rstrip()
+        for name, wrong in NOISES.items()
+        for how, flags in (("labels alone", "--distill"), ("distilled", ""))
+    },
+    metrics=ALBEF.metrics,
+    runs="runs/albef_noise",
+    folders={
+        f"{name}, {how}": f"{folder}_{how.partition(' ')[0]}"
+        for name, folder in zip(NOISES, ("clean", "noisy", "noisier"), strict=True)
+        for how in ("labels alone", "distilled")
+    },
+    table="noise",
+)
+"""With and without the momentum twin's soft targets (Li et al. 2021, section 3.3)."""
+
+STUDIES = {"flava": FLAVA, "albef": ALBEF, "albef_noise": ALBEF_NOISE}
 ABLATION, VARIANTS, METRICS = FLAVA.path, FLAVA.variants, FLAVA.metrics
 
 EMPTY = "not measured"
