@@ -288,8 +288,8 @@ display(loss_panels({"ALBEF": lines}, {"itc": BATCH + QUEUE, "itm": 2, "mlm": le
 queue_rings([monitor.rings[i] for i in (0, 3, 8, 12)])
 
 # %% [markdown]
-# Grey is noise, which the queue begins with. Nothing marks it as such: for the first steps it is most of
-# what a picture is told to avoid.
+# ITC begins near $\ln(b+Q)$, ITM near lesson 06's 0.64. Grey is the noise of the start: at first, most
+# of what a picture is to avoid.
 
 # %%
 from minivl.visualize.lines import line_chart
