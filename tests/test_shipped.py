@@ -108,3 +108,13 @@ def test_the_learners_own_run_comes_first(run, root, tmp_path, monkeypatch):
         assert told == "your own dvae: first, step-4"
     finally:
         config.write_text(text)
+
+
+def test_an_own_run_that_does_not_fit_is_left_alone(monkeypatch, run):
+    monkeypatch.setattr(shipped, "own_run", lambda name, folder: run)
+    mine, told = shipped.trained("dvae", fits=lambda model: True)
+    assert told == f"your own dvae: {run.name}, {told.split(', ')[1]}"
+    with_us, told = shipped.trained("dvae", fits=lambda model: False)
+    assert told.startswith("the dvae that comes with minivl") and run.name in told
+    own, other = (next(iter(model.state_dict().values())) for model in (mine, with_us))
+    assert own.shape != other.shape or not torch.equal(own, other)

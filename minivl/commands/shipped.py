@@ -9,6 +9,7 @@ A lesson calls `trained("dino")`: the learner's own run if there is one, else th
 import argparse
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,19 +52,27 @@ class Card:
     """Of the weights' file."""
 
 
-def trained(name: str, folder: str | Path = "runs") -> tuple[nn.Module, str]:
+def trained(
+    name: str,
+    folder: str | Path = "runs",
+    *,
+    fits: Callable[[nn.Module], bool] = lambda model: True,
+) -> tuple[nn.Module, str]:
     """The model of the learner's newest finished run of the recipe `name`, else the shipped one.
 
     In evaluation mode, without gradients, and with a line that says which it is. `folder` holds the
-    runs; one beside the working folder or above it.
+    runs; one beside the working folder or above it. An own model that does not `fits` what it is
+    wanted for is left alone, and the line says so.
     """
-    own = own_run(name, folder)
-    if own is None:
-        model, card = load(name)
-        return model, f"the {name} that comes with minivl ({card.steps:,} steps)"
-    opened = runs.open_run(own)
-    model, path = runs.load_model(opened.stages[-1], opened.run, torch.device("cpu"))
-    return model.requires_grad_(False), f"your own {name}: {own.name}, {path.name}"
+    own, why = own_run(name, folder), ""
+    if own is not None:
+        opened = runs.open_run(own)
+        model, path = runs.load_model(opened.stages[-1], opened.run, torch.device("cpu"))
+        if fits(model):
+            return model.requires_grad_(False), f"your own {name}: {own.name}, {path.name}"
+        why = f"; your own, {own.name}, has other words or heads"
+    model, card = load(name)
+    return model, f"the {name} that comes with minivl ({card.steps:,} steps){why}"
 
 
 def own_run(name: str, folder: str | Path = "runs") -> Path | None:

@@ -100,8 +100,8 @@ def _more(
     """Which picture holds more things? Each of the three answers is right equally often."""
     fewest, most = worlds(None).objects
     say = (
-        "there are more things in the left picture than in the right picture",
-        "there are more things in the right picture than in the left picture",
+        "there are more things in the left picture",
+        "there are more things in the right picture",
         "there are as many things in the left picture as in the right picture",
     )
     right_one, wrong_one = draw.permutation(3)[:2]

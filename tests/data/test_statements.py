@@ -41,9 +41,7 @@ def names_of(scene):
 
 def read(text, left, right):
     """Whether a statement is true, by its words and the two scene graphs alone."""
-    if more := re.fullmatch(
-        r"there are more things in the (\w+) picture than in the \w+ picture", text
-    ):
+    if more := re.fullmatch(r"there are more things in the (\w+) picture", text):
         more_of, less_of = (left, right) if more[1] == "left" else (right, left)
         return len(more_of.things) > len(less_of.things)
     if text == "there are as many things in the left picture as in the right picture":
