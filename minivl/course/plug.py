@@ -21,9 +21,10 @@ def plugged(*functions: Callable) -> Iterator[None]:
             exercise = find(function.__name__)
             if function is exercise.function:
                 continue  # minivl's own: the fast twins stay
-            for path in (exercise.target, *exercise.fast_twins):
-                module, _, name = path.rpartition(".")
-                holder = importlib.import_module(module)
+            paths = [path.rpartition(".") for path in (exercise.target, *exercise.fast_twins)]
+            # All before the first is replaced: a module loaded later would keep the learner's.
+            holders = [importlib.import_module(module) for module, _, _ in paths]
+            for holder, (_, _, name) in zip(holders, paths, strict=True):
                 replaced.append((holder, name, getattr(holder, name)))
                 setattr(holder, name, function)
         yield

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minivl.objectives.masked import selected_rows
 from minivl.objectives.masking import IGNORE
 
 
@@ -73,25 +72,13 @@ def distilled_mlm(
 
     student, teacher (b, n, k) logits, labels (b, n), -100 where nothing is hidden -> scalar, the
     mean over what is hidden, 0 if nothing is. ALBEF, section 3.3, equation 7. The teacher is a
-    constant and has no temperature.
-    """
-    rows = selected_rows(labels != IGNORE)
-    return distilled_rows(
-        student.flatten(0, 1)[rows], teacher.flatten(0, 1)[rows], labels.flatten()[rows], alpha
-    )
-
-
-def distilled_rows(
-    student: Tensor, teacher: Tensor, labels: Tensor, alpha: float | Tensor
-) -> Tensor:
-    """`distilled_mlm` of rows that are already selected: heads need not score any other.
-
-    student, teacher (rows, k) logits, labels (rows) -> scalar. Rows labelled -100 count for
-    nothing, so that a fixed number of them may be filled up.
+    constant and has no temperature. Where the vocabulary is large, give only the hidden rows.
     """
     scored = labels != IGNORE
     log_p = student.log_softmax(dim=-1)
-    hard = F.nll_loss(log_p, labels, ignore_index=IGNORE, reduction="none")
-    soft = -(teacher.detach().softmax(dim=-1) * log_p).sum(dim=-1)
+    belief = teacher.detach().softmax(dim=-1)
+    # nll_loss wants the classes second.
+    hard = F.nll_loss(log_p.movedim(-1, 1), labels, ignore_index=IGNORE, reduction="none")
+    soft = -(belief * log_p).sum(dim=-1)
     mixed = (1 - alpha) * hard + alpha * soft
     return mixed.masked_fill(~scored, 0.0).sum() / scored.sum().clamp(min=1)

@@ -16,7 +16,7 @@ from minivl.objectives.matching import (
     itm_batch,
     same_pairs,
 )
-from minivl.objectives.momentum import distilled_rows, enqueue, soft_cross_entropy, soft_targets
+from minivl.objectives.momentum import distilled_mlm, enqueue, soft_cross_entropy, soft_targets
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 LN2 = math.log(2) * torch.tensor([[3, 1, 0], [0, 0, 1], [0, 0, 0]], dtype=torch.float64)
@@ -244,7 +244,7 @@ def step(b, normal):
         same = same_pairs(words, torch.arange(b))
         weights = hard_negative_weights(unit[0].detach() @ unit[3].T, same)
         itm_batch(words, words, draw_partners(weights, u[0]), draw_partners(weights.T, u[1]))
-        distilled_rows(logits, logits, labels, 0.4)
+        distilled_mlm(logits[None], logits[None], labels[None], 0.4)
         soft_cross_entropy(logits, logits.softmax(dim=1))
     return operations.count
 

@@ -14,9 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minivl.course import check, hint, plugged, progress, size
-from minivl.objectives.masked import selected_rows
 from minivl.objectives.masking import IGNORE
-from minivl.objectives.momentum import distilled_rows
 
 # %% [markdown]
 # ## 1. What the web says
