@@ -18,7 +18,7 @@ from minivl.visualize.style import (
 )
 
 EDGE, HEAD, SIDE, GAP, LINE, BAR = 0.15, 0.8, 1.25, 0.5, 0.33, 0.7
-SENTENCES, THUMB = 4.6, 0.95
+SENTENCES, THUMB = 5.1, 0.95
 
 HOW_TO_READ = (
     "Left: a picture and its own sentence. In the middle the wrong sentences that are most likely "
@@ -77,7 +77,7 @@ def write_sentences(
     """The likeliest sentences with bars, and what is left; the same in words."""
     x = EDGE + SIDE + 0.2
     chosen = likeliest(weights, top)
-    lines = [(f"“{wrap(captions[j], 46, 1)}”", weights[j], INK) for j in chosen]
+    lines = [(f"“{wrap(captions[j], 54, 1)}”", weights[j], INK) for j in chosen]
     others = int((weights > 0).sum()) - len(chosen)
     if others > 0:
         lines.append(

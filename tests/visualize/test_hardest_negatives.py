@@ -8,7 +8,7 @@ CAPTIONS = (
     "a cat on the left",
     "a dog on the right",
     "a cow at the top",
-    "a very long sentence about a dog at the top and a butterfly at the bottom",
+    "a watermelon at the top and a yellow butterfly at the bottom",
 )
 WEIGHTS = np.array(
     [
