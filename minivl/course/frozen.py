@@ -11,12 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minivl.commands.shipped import load, trained
 from minivl.data.captions import caption
 from minivl.data.examples import to_tensor
 from minivl.data.scenes import Scene
 from minivl.data.text import WordPiece
-from minivl.errors import UserError
 from minivl.models.flava import Flava
 
 PART = 256
@@ -71,21 +69,6 @@ def encode_pool(
 ) -> States:
     """images uint8 (n, h, w, 3) and their n captions -> states."""
     return encode(model, {"image": to_tensor(images)} | text.batch(list(captions), max_length))
-
-
-def trained_encoders(text: WordPiece) -> tuple[Flava, str]:
-    """FLAVA, frozen, and which one it is: the learner's own where it knows these words, else the
-    shipped one."""
-    model, which = trained("flava")
-    if fits(model, text):
-        return model, which
-    model, _ = load("flava")
-    if not fits(model, text):
-        raise UserError(
-            "the flava that comes with minivl has another vocabulary than its recipe",
-            "restore data/checkpoints, or train one: minivl train flava --size tiny",
-        )
-    return model, "the flava that comes with minivl: your own does not know these words"
 
 
 def fits(model: Flava, text: WordPiece) -> bool:
