@@ -22,8 +22,7 @@ from minivl.objectives.matching import draw_partners, same_pairs
 # FLAVA's matching head is not used. You train yours.
 
 # %%
-from minivl.commands.shipped import trained
-from minivl.course.frozen import encode, encode_pool, exchanged, fits
+from minivl.course.frozen import encode, encode_pool, exchanged, trained_encoders
 from minivl.data.texts import TextSource
 from minivl.recipes.flava import FlavaRecipe
 from minivl.training.device import choose_device
@@ -37,7 +36,7 @@ text, longest = source.text, recipe.data.max_length
 if TEST:
     model, which = recipe.build_model(source).requires_grad_(False), "encoders of noise"
 else:
-    model, which = trained("flava", fits=lambda model: fits(model, text))
+    model, which = trained_encoders(text)
 model = model.to(device).eval()
 print(which)
 
@@ -187,9 +186,8 @@ for rows in torch.arange(PAIRS).split(BATCH):
     count += int(double.sum())
     for name, pick in zip(taken, picks, strict=True):
         taken[name] += int((same.gather(1, pick[:, None])[:, 0] & double).sum())
-print(
-    f"{count} of {PAIRS} pairs; { ({name: f'{n / max(count, 1):.0%}' for name, n in taken.items()}) }"
-)
+shares = {name: f"{hits / max(count, 1):.0%}" for name, hits in taken.items()}
+print(f"{count} of {PAIRS} pairs have an equal caption beside them; taken for wrong: {shares}")
 print(f"the likeliest has a weight of {strict.amax(dim=1).mean():.0%} on average")
 
 # %% [markdown]
