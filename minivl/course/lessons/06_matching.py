@@ -22,7 +22,8 @@ from minivl.objectives.matching import draw_partners, same_pairs
 # FLAVA's matching head is not used. You train yours.
 
 # %%
-from minivl.course.frozen import encode, encode_pool, exchanged, trained_encoders
+from minivl.commands.shipped import trained
+from minivl.course.frozen import encode, encode_pool, exchanged, fits
 from minivl.data.texts import TextSource
 from minivl.recipes.flava import FlavaRecipe
 from minivl.training.device import choose_device
@@ -36,7 +37,7 @@ text, longest = source.text, recipe.data.max_length
 if TEST:
     model, which = recipe.build_model(source).requires_grad_(False), "encoders of noise"
 else:
-    model, which = trained_encoders(text)
+    model, which = trained("flava", fits=lambda model: fits(model, text))
 model = model.to(device).eval()
 print(which)
 
