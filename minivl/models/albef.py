@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minivl.models import albef_steps
-from minivl.models.albef_encoders import Encoders, Pool, follow, linear, twin_of
+from minivl.models.albef_encoders import Encoders, Pool, linear, twin_of
 from minivl.models.albef_steps import Summaries
+from minivl.models.twin import follow
 from minivl.nn.bert import Bert
 from minivl.nn.fusion import FusionEncoder
 from minivl.nn.precision import wide

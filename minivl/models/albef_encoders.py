@@ -5,7 +5,6 @@ All of it has a momentum twin, a slower copy that no gradient reaches.
 
 import copy
 from collections.abc import Sequence
-from itertools import chain
 from typing import Literal
 
 import torch
@@ -18,7 +17,6 @@ from minivl.nn.head import PredictionHead
 from minivl.nn.precision import wide
 from minivl.nn.transformer import init_transformer
 from minivl.nn.vit import ViT
-from minivl.objectives import momentum
 
 Pool = Literal["cls", "mean"]
 Read = Tensor | Sequence[Tensor] | None
@@ -159,24 +157,6 @@ def twin_of(encoders: Encoders) -> Encoders:
     for name, part in twin.named_children():
         part.load_state_dict(getattr(encoders, name).state_dict())
     return twin.requires_grad_(False).eval()
-
-
-def follow(twin: nn.Module, student: nn.Module, share: float) -> None:
-    """twin <- share * twin + (1 - share) * student, part by part; the student may have more parts.
-
-    Running means of batch norms follow like weights; what they count is copied.
-    """
-    its, ours = [], []
-    for name, part in twin.named_children():
-        other = getattr(student, name)
-        its += chain(part.parameters(), part.buffers())
-        ours += chain(other.parameters(), other.buffers())
-    pairs = list(zip(its, ours, strict=True))
-    averaged = [pair for pair in pairs if pair[0].is_floating_point()]
-    momentum.ema_update([t for t, _ in averaged], [s for _, s in averaged], share)
-    for count, current in pairs:
-        if not count.is_floating_point():
-            count.copy_(current)
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from minivl.models.twin import follow
 from minivl.nn.precision import wide
 from minivl.nn.transformer import init_transformer
 from minivl.nn.vit import ViT
-from minivl.objectives import dino, momentum
+from minivl.objectives import dino
 
 
 class Gather(Protocol):
@@ -195,14 +196,7 @@ class Dino(nn.Module):
             means = means if self.gather is None else self.gather(means)
             self.center.copy_(dino.update_center(self.center, means, self.center_momentum))
         self._logit_means.clear()
-        momentum.ema_update(self.teacher.parameters(), self.student.parameters(), self.momentum)
-        # What batch norm counts has no mean; what it averages follows like a weight.
-        pairs = list(zip(self.teacher.buffers(), self.student.buffers(), strict=True))
-        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
-        momentum.ema_update([t for t, _ in averaged], [s for _, s in averaged], self.momentum)
-        for ours, theirs in pairs:
-            if not ours.is_floating_point():
-                ours.copy_(theirs)
+        follow(self.teacher, self.student, self.momentum)
 
 
 def class_token(backbone: ViT, image: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from minivl.models.albef_encoders import Encoders, follow
+from minivl.models.albef_encoders import Encoders
 from minivl.models.flava import Flava
+from minivl.models.twin import follow
 from minivl.nn.precision import wide
 from minivl.nn.transformer import init_transformer
 from minivl.objectives.momentum import soft_cross_entropy, soft_targets

@@ -244,7 +244,8 @@ print(x.tolist(), y.tolist())
 
 # %%
 from minivl.course.train import fit
-from minivl.models.albef_encoders import follow, twin_of
+from minivl.models.albef_encoders import twin_of
+from minivl.models.twin import follow
 from minivl.visualize.queue_monitor import queue_rings, watching
 
 twins = {m: twin_of(model) for m in (0.0, 0.9, 0.995)}
