@@ -14,12 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minivl.models import albef_steps
-from minivl.models.albef_encoders import Encoders, Pool, linear, twin_of
+from minivl.models.albef_encoders import Encoders, Pool, twin_of
 from minivl.models.albef_steps import Summaries
 from minivl.models.twin import follow
+from minivl.models.weighed import weighed
 from minivl.nn.bert import Bert
 from minivl.nn.fusion import FusionEncoder
 from minivl.nn.precision import wide
+from minivl.nn.transformer import linear
 from minivl.nn.vit import ViT
 from minivl.objectives import contrastive, dino, masked, matching, momentum
 
@@ -349,11 +351,8 @@ class Albef(Encoders):
         return self.weighed(loss, asked)
 
     def weighed(self, loss: Tensor, count: Tensor) -> Tensor:
-        """A mean over `count` rows, weighed so that the processes' mean is that of all rows."""
-        if self.gather is None or not self.learning:
-            return loss
-        counts = self.gather(count.to(loss.dtype).unsqueeze(0))
-        return loss * count / counts.mean().clamp(min=1 / len(counts))
+        """While training, the mean over all processes' rows; else this one's."""
+        return weighed(loss, count, self.gather if self.learning else None)
 
 
 def pictures_of(batch: dict[str, Tensor]) -> Tensor:

@@ -15,7 +15,7 @@ from minivl.nn.bert import Bert
 from minivl.nn.fusion import FusionEncoder
 from minivl.nn.head import PredictionHead
 from minivl.nn.precision import wide
-from minivl.nn.transformer import init_transformer
+from minivl.nn.transformer import linear
 from minivl.nn.vit import ViT
 
 Pool = Literal["cls", "mean"]
@@ -157,10 +157,3 @@ def twin_of(encoders: Encoders) -> Encoders:
     for name, part in twin.named_children():
         part.load_state_dict(getattr(encoders, name).state_dict())
     return twin.requires_grad_(False).eval()
-
-
-def linear(inputs: int, outputs: int) -> nn.Linear:
-    """A layer (..., inputs) -> (..., outputs) that starts like those of the transformers."""
-    layer = nn.Linear(inputs, outputs)
-    init_transformer(layer, inputs)
-    return layer

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from minivl.errors import UserError
 from minivl.models import mim
+from minivl.models.weighed import weighed
 from minivl.nn.bert import Bert
 from minivl.nn.head import PredictionHead
 from minivl.nn.precision import wide
-from minivl.nn.transformer import Transformer, init_transformer
+from minivl.nn.transformer import Transformer, init_transformer, linear
 from minivl.nn.vit import PatchEmbed, ViT, patch_grid
 from minivl.objectives import contrastive
 from minivl.objectives.masked import scored, selected_rows
@@ -191,10 +192,10 @@ class Flava(nn.Module):
         self.multimodal_encoder = multimodal_encoder
         self.mask_token = nn.Parameter(torch.zeros(image_encoder.width))
         widths = image_encoder.width, text_encoder.width, multimodal_encoder.width
-        self.image_to_mm = _linear(widths[0], widths[2])
-        self.text_to_mm = _linear(widths[1], widths[2])
-        self.image_proj = _linear(widths[0], embed_dim)
-        self.text_proj = _linear(widths[1], embed_dim)
+        self.image_to_mm = linear(widths[0], widths[2])
+        self.text_to_mm = linear(widths[1], widths[2])
+        self.image_proj = linear(widths[0], embed_dim)
+        self.text_proj = linear(widths[1], embed_dim)
         self.logit_scale = nn.Parameter(torch.tensor(contrastive.LOGIT_SCALE_START))
         words = text_encoder.word_embed.num_embeddings
         heads: dict[str, Callable[[], nn.Module]] = {
@@ -512,7 +513,7 @@ class Flava(nn.Module):
             loss = contrastive.paired_info_nce(
                 image, text, *everyone, rank, self.logit_scale, is_pair
             )
-        return self.weighed(loss, is_pair.sum())
+        return weighed(loss, is_pair.sum(), self.gather)
 
     def match_neighbours(
         self, image_states: Tensor, text_states: Tensor, fused: Tensor, batch: dict[str, Tensor]
@@ -560,7 +561,7 @@ class Flava(nn.Module):
 
         everyone = hidden.new_ones(len(hidden))
         loss = mmm_loss(states, answers, hidden, everyone if is_pair is None else is_pair, watched)
-        return self.weighed(loss, asked.sum())
+        return weighed(loss, asked.sum(), self.gather)
 
     def answers(self, batch: dict[str, Tensor], name: Objective) -> tuple[Tensor, Tensor]:
         """Where something is hidden (b, n) bool, and what it is (b, n): patches, or words."""
@@ -568,13 +569,6 @@ class Flava(nn.Module):
             return batch["mlm_labels"] != IGNORE, batch["mlm_labels"]
         hidden, codes = mim.holes_and_codes(batch, self.visual_tokens(batch))
         return hidden.flatten(1), codes.flatten(1)
-
-    def weighed(self, loss: Tensor, count: Tensor) -> Tensor:
-        """A mean over `count` rows, weighed so that the processes' mean is that of all rows."""
-        if self.gather is None:
-            return loss
-        counts = self.gather(count.to(loss.dtype).unsqueeze(0))
-        return loss * count / counts.mean().clamp(min=1 / len(counts))
 
     def after_step(self) -> None:
         """Clamp the temperature; the engine calls this after each optimiser step."""
@@ -603,9 +597,3 @@ def read_of(
         (place < (first if version == "whole" else tokens)).expand(rows, -1)
         for version, rows in versions.items()
     ]
-
-
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
-    init_transformer(layer, inputs)
-    return layer

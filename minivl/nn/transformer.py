@@ -185,3 +185,10 @@ def init_transformer(module: nn.Module, width: int) -> None:
             nn.init.trunc_normal_(part.weight, std=std, a=-2 * std, b=2 * std)
         if isinstance(part, nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A layer (..., inputs) -> (..., outputs) that starts like those of the transformers."""
+    layer = nn.Linear(inputs, outputs)
+    init_transformer(layer, inputs)
+    return layer
