@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from minivl.nn.attention import Attention
 
 Norm = Literal["pre", "post"]
-Activation = Literal["gelu", "quick_gelu"]
+Activation = Literal["gelu", "quick_gelu", "relu"]
 Layer = Callable[[Tensor], Tensor]
 """(b, t, width) -> (b, t, width)."""
 
@@ -24,21 +24,29 @@ def quick_gelu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "quick_gelu": quick_gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "quick_gelu": quick_gelu,
+    "relu": F.relu,
+}
 
 
 class MLP(nn.Module):
     """Two linear layers on each token alone: width -> hidden -> width."""
 
-    def __init__(self, width: int, hidden: int, activation: Activation = "gelu"):
+    def __init__(
+        self, width: int, hidden: int, activation: Activation = "gelu", dropout: float = 0.0
+    ):
+        """`dropout`: between the layers, as in DETR; BERT and ViT have none there."""
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
         self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (b, t, width) -> (b, t, width)."""
-        return self.fc2(self.activation(self.fc1(x)))
+        return self.fc2(self.dropout(self.activation(self.fc1(x))))
 
 
 def pre_norm_block(x: Tensor, attention: Layer, mlp: Layer, norm1: Layer, norm2: Layer) -> Tensor:
@@ -62,7 +70,7 @@ def post_norm_block(x: Tensor, attention: Layer, mlp: Layer, norm1: Layer, norm2
 class Block(nn.Module):
     """Attention, then an MLP, each with a residual connection and a norm before or after."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (a model is made of its numbers)
         self,
         width: int,
         heads: int,
@@ -71,25 +79,38 @@ class Block(nn.Module):
         norm: Norm = "pre",
         activation: Activation = "gelu",
         dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        mlp_dropout: float = 0.0,
         eps: float = 1e-6,
     ):
+        """Dropped in training: `dropout` of what each step adds, `attention_dropout` of attention's
+        weights (BERT and DETR: as much), `mlp_dropout` within the MLP (DETR: as much)."""
         super().__init__()
         self.norm = norm
         self.norm1 = nn.LayerNorm(width, eps=eps)
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, heads, dropout=attention_dropout)
         self.norm2 = nn.LayerNorm(width, eps=eps)
-        self.mlp = MLP(width, round(mlp_ratio * width), activation)
+        self.mlp = MLP(width, round(mlp_ratio * width), activation, mlp_dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Tensor, visible: Tensor | None = None, return_attention: bool = False
+        self,
+        x: Tensor,
+        visible: Tensor | None = None,
+        return_attention: bool = False,
+        places: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """x (b, t, width) -> (b, t, width); with return_attention also the weights (b, h, t, t)."""
+        """x (b, t, width) -> (b, t, width); with return_attention also the weights (b, h, t, t).
+
+        `places` (t, width) or (b, t, width) are added to queries and keys, as in DETR's encoder.
+        """
         weights = None
 
         def look(tokens: Tensor) -> Tensor:
             nonlocal weights
-            seen = self.attention(tokens, None, visible, return_attention)
+            keys_values = self.attention.keys_values(tokens, places)
+            asked = tokens if places is None else tokens + places
+            seen = self.attention.attend(asked, keys_values, visible, return_attention)
             if return_attention:
                 seen, weights = seen
             return self.dropout(seen)
@@ -147,9 +168,12 @@ class Transformer(nn.Module):
         visible: Tensor | None = None,
         return_attention: bool = False,
         *,
+        places: Tensor | None = None,
         read: Tensor | Sequence[Tensor] | None = None,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """x (b, t, width) -> (b, t, width); with return_attention also each block's weights.
+
+        `places`: as in `Block`, for all blocks alike; not together with `read`.
 
         `read` (b, t) bool: the tokens whose output is used. The last block is computed for them
         only; what stands elsewhere is of no use. Several masks (b1, t), (b2, t), ... speak for so
@@ -166,7 +190,7 @@ class Transformer(nn.Module):
             return torch.cat([last.only(*part) for part in parts])
         maps = []
         for block in self.blocks:
-            x = block(x, visible, return_attention)
+            x = block(x, visible, return_attention, places)
             if return_attention:
                 x, weights = x
                 maps.append(weights)
