@@ -14,6 +14,7 @@ RECIPES = {
     "mim": "minivl.recipes.mim:MimRecipe",
     "mlm": "minivl.recipes.mlm:MlmRecipe",
     "retrieval": "minivl.recipes.retrieval:RetrievalRecipe",
+    "unit": "minivl.recipes.unit:UnitRecipe",
 }
 """Name on the command line -> module:class."""
 

@@ -1,0 +1,59 @@
+"""What UniT has learned: boxes found, questions answered, task by task and split by split."""
+
+from collections import Counter
+
+import torch
+
+from minivl.data.examples import Split
+from minivl.data.tasks import SPLITS
+from minivl.data.texts import TextSource
+from minivl.data.unit_tasks import BOXES, splits_of, task_examples
+from minivl.evaluation.detection import evaluate_detection
+from minivl.evaluation.embed import evaluating
+from minivl.evaluation.finetune import best_alone, evaluate_finetuned
+from minivl.evaluation.masked import batches_of
+from minivl.evaluation.metric import Metric, proportion
+from minivl.evaluation.pools import EVALUATION_SEED
+from minivl.models.unit import OneTask, Unit
+
+
+def evaluate_unit(
+    source: TextSource, model: Unit, device: torch.device, *, pictures: int, questions: int
+) -> dict[str, Metric]:
+    """Metrics by key "<split>/<task>/<name>"; `pictures` and `questions` of each split."""
+    metrics: dict[str, Metric] = {}
+    for task in model.tasks:
+        for split in splits_of(task):
+            found = evaluate_task(source, model.for_task(task), split, device, pictures, questions)
+            metrics |= {f"{split}/{task}/{name}": metric for name, metric in found.items()}
+    return metrics
+
+
+def evaluate_task(
+    source: TextSource,
+    model: OneTask,
+    split: Split,
+    device: torch.device,
+    pictures: int,
+    questions: int,
+) -> dict[str, Metric]:
+    """One task on one split: name -> metric."""
+    examples = task_examples(source, model.task, split, EVALUATION_SEED)
+    if model.task in BOXES:
+        found = evaluate_detection(model, examples, device, pictures=pictures)
+        return {name.removeprefix("detection/"): metric for name, metric in found.items()}
+    if model.task in SPLITS:
+        found = evaluate_finetuned(model, lambda _: examples, [split], device, questions)
+        return {name.split("/")[-1]: metric for name, metric in found.items()}
+    return {"accuracy": accuracy(model, examples, device, questions)}
+
+
+def accuracy(model: OneTask, examples: object, device: torch.device, count: int) -> Metric:
+    """How often the right answer is the best; chance is the commonest one's share."""
+    said, right = [], []
+    with evaluating(model):
+        for batch in batches_of(examples, count, device):
+            said += best_alone(model.scores(batch)).tolist()
+            right += batch["labels"].tolist()
+    hits = sum(a == b for a, b in zip(said, right, strict=True))
+    return proportion(hits, count, max(Counter(right).values()) / count)

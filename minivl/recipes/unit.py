@@ -1,0 +1,379 @@
+"""UniT (Hu and Singh 2021, arXiv 2102.10772): one transformer learns eight tasks at once.
+
+A convolutional network and a transformer read pictures, BERT reads words, and one decoder, asked by
+queries that each task has of its own, finds boxes or answers. Every task has labels, and all of the
+model is trained by all of them: no objective comes first.
+
+tiny    6 minutes on two CPU cores, all eight tasks
+small   an estimated few hours on one modest GPU
+base    ResNet-50, BERT-base and the published numbers; many GPUs through torchrun
+
+One task alone, or some of them:
+  --tasks scene-detection
+  --tasks scene-detection scene-vqa
+
+The paper's comparisons as flags:
+  separate decoders          --decoder.no-shared
+  without task tokens        --image.no-task-token --text.no-task-token
+  as the code was published  --decoder.init official --idle decayed --attribute-relu last
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from minivl.data.examples import SceneData
+from minivl.data.texts import TextData
+from minivl.data.unit_tasks import BOXES, PICTURES, TASKS, TaskName
+from minivl.errors import require_field
+from minivl.training.recipe import Size, Stage, Training
+
+if TYPE_CHECKING:
+    import torch
+
+    from minivl.data.stream import Stream
+    from minivl.data.texts import TextSource
+    from minivl.models.unit import Unit, UnitTask
+
+SET_LOSSES = ("class", "l1", "giou", "attributes")
+"""What a task that asks for boxes learns by; the others: "answer"."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """How often a task is drawn, and how much of it is read at a time."""
+
+    share: float = 1.0
+    """How often a step draws it, relative to the others."""
+    batch_size: int = 64
+    """Examples per step."""
+    weight: float = 1.0
+    """Factor of its losses."""
+
+    def check(self) -> None:
+        """Refuse numbers that train nothing (UserError)."""
+        require_field(self, "share", self.share > 0, "a number above 0; or leave it out of --tasks")
+        require_field(self, "batch_size", self.batch_size >= 1, "1 or more")
+        require_field(self, "weight", self.weight > 0, "a number above 0")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The convolutions that read pictures."""
+
+    kind: Literal["small", "resnet50"] = "small"
+    """A few of them, or ResNet-50 with a dilated last stage (DC5) and frozen batch norm."""
+    width: int = 96
+    """Channels that come out of the small one."""
+    stride: int = 8
+    """Pixels from one of its cells to the next: a power of two."""
+    weights: Path | None = None
+    """Weights of torchvision's resnet50 to start from."""
+
+
+@dataclass(frozen=True)
+class ImageEncoder:
+    """DETR's transformer encoder."""
+
+    width: int = 96
+    """Width of its tokens."""
+    depth: int = 2
+    """Blocks."""
+    heads: int = 4
+    """Attention heads; a divisor of the width."""
+    mlp_ratio: float = 4.0
+    """Width inside the MLP, relative to the tokens'; the paper: 2,048 of 256."""
+    task_token: bool = True
+    """A learned token of the task stands before the picture's."""
+    residual: bool = True
+    """What goes in is added to what comes out, as in the published code."""
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """BERT."""
+
+    width: int = 96
+    """Width of its tokens."""
+    depth: int = 2
+    """Blocks."""
+    heads: int = 4
+    """Attention heads; a divisor of the width."""
+    positions: int = 64
+    """Longest text that it could read, in word pieces; BERT has 512."""
+    task_token: bool = True
+    """A learned token of the task stands before the words."""
+    first_word_only: bool = True
+    """The decoder sees [CLS] alone, but for scene-vqa, as in the published code."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """DETR's transformer decoder."""
+
+    width: int = 96
+    """Width of its tokens."""
+    depth: int = 2
+    """Blocks."""
+    heads: int = 4
+    """Attention heads; a divisor of the width."""
+    mlp_ratio: float = 4.0
+    """Width inside the MLP, relative to the tokens'; the paper: 2,048 of 768."""
+    shared: bool = True
+    """One for all tasks, or one for each."""
+    init: Literal["xavier", "official"] = "xavier"
+    """How it starts; official: separate ones keep torch's own start, as in the published code."""
+    box_queries: int = 12
+    """Queries of a task that asks for boxes; the paper: 100."""
+    answer_queries: int = 2
+    """Queries of a task that asks for an answer; the first one tells it. The paper: 25."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How much is measured at the end."""
+
+    pictures: int = 512
+    """Pictures of each split to find boxes in."""
+    questions: int = 1024
+    """Questions of each split and task."""
+
+    def check(self) -> None:
+        """Refuse numbers that measure nothing (UserError)."""
+        for name in vars(self):
+            require_field(self, name, getattr(self, name) >= 1, "1 or more")
+
+
+@dataclass(frozen=True)
+class UnitRecipe:
+    """Train UniT: detection, questions, claims and sentences, all by one transformer."""
+
+    size: Size = "tiny"
+    tasks: tuple[TaskName, ...] = TASKS
+    """What is learned."""
+    scene_detection: Task = field(default_factory=Task)
+    scene_attributes: Task = field(default_factory=Task)
+    scene_vqa: Task = field(default_factory=Task)
+    scene_ve: Task = field(default_factory=Task)
+    caption_answers: Task = field(default_factory=Task)
+    scene_sentences: Task = field(default_factory=Task)
+    caption_pairs: Task = field(default_factory=Task)
+    gloss_kinds: Task = field(default_factory=Task)
+    backbone: Backbone = field(default_factory=Backbone)
+    image: ImageEncoder = field(default_factory=ImageEncoder)
+    text: TextEncoder = field(default_factory=TextEncoder)
+    decoder: Decoder = field(default_factory=Decoder)
+    norm: Literal["pre", "post"] = "pre"
+    """Norms before each layer, which learns soonest, or after it as in DETR and BERT."""
+    dropout: float = 0.0
+    """Share of activations dropped in training; the paper's is 0.1."""
+    no_object: float = 0.1
+    """What a query without a box weighs in the loss."""
+    l1_weight: float = 5.0
+    """Factor of the boxes' L1 distance."""
+    giou_weight: float = 2.0
+    """Factor of the boxes' generalised IoU."""
+    attribute_relu: Literal["between", "last"] = "between"
+    """Of the attributes' head; last: after its last layer, as in the published code."""
+    all_blocks_answer: bool = False
+    """Answers are learned after each of the decoder's blocks, as boxes are."""
+    data: SceneData = field(default_factory=SceneData)
+    texts: TextData = field(default_factory=TextData)
+    training: Training = field(default_factory=Training)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    @classmethod
+    def at_size(cls, size: Size) -> "UnitRecipe":
+        """The recipe at one of the four sizes."""
+        return SIZES[size]
+
+    def check(self) -> None:
+        """Refuse what does not fit together (UserError)."""
+        require_field(self, "tasks", bool(self.tasks), "at least one task")
+        twice = len(set(self.tasks)) < len(self.tasks)
+        require_field(self, "tasks", not twice, "each task once")
+        require_field(self, "dropout", 0 <= self.dropout < 1, "a share below 1")
+        for name in ("no_object", "l1_weight", "giou_weight"):
+            require_field(self, name, getattr(self, name) >= 0, "0 or more")
+        most = self.data.objects[1]
+        enough = self.decoder.box_queries >= most
+        require_field(self.decoder, "box_queries", enough, f"at least the {most} things of a scene")
+        require_field(self.decoder, "answer_queries", self.decoder.answer_queries >= 1, "1 or more")
+        fits = self.texts.max_length <= self.text.positions
+        expected = f"at most what the text encoder reads, text.positions {self.text.positions}"
+        require_field(self.texts, "max_length", fits, expected)
+
+    def stages(self, seed: int) -> list[Stage]:
+        """One stage: all tasks in turn."""
+        # Loaded when first asked for: --help reads no picture.
+        source = cache(self.load_source)
+        return [
+            Stage(
+                name="unit",
+                training=self.training,
+                build_model=lambda: self.build_model(source()),
+                build_streams=lambda: [
+                    self.build_stream(source(), task, seed) for task in self.tasks
+                ],
+                evaluate=lambda model, device: self.evaluate(source(), model, device),
+                loss_weights=self.loss_weights,
+                notes=NOTES[self.size],
+            )
+        ]
+
+    def settings(self, task: TaskName) -> Task:
+        """How a task is drawn and weighed."""
+        return getattr(self, task.replace("-", "_"))
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Loss -> its factor: DETR's for boxes, times the task's own."""
+        factors = {"l1": self.l1_weight, "giou": self.giou_weight}
+        return {
+            f"{task}/{loss}": factors.get(loss, 1.0) * self.settings(task).weight
+            for task in self.tasks
+            for loss in (SET_LOSSES if task in BOXES else ("answer",))
+        }
+
+    def load_source(self) -> "TextSource":
+        """Scenes and texts, with one vocabulary."""
+        from minivl.data.texts import TextSource
+
+        return TextSource.load(self.texts, self.data)
+
+    def build_stream(self, source: "TextSource", task: TaskName, seed: int) -> "Stream":
+        """A task's examples, drawn as often as its share says."""
+        from minivl.data.stream import Stream
+        from minivl.data.unit_tasks import OfTask, task_examples
+
+        examples = OfTask(task_examples(source, task, "train", seed), task)
+        chosen = self.settings(task)
+        return Stream(task, examples, chosen.batch_size, weight=chosen.share)
+
+    def build_model(self, source: "TextSource") -> "Unit":
+        """The whole model; weights are drawn from torch's current seed."""
+        from minivl.models.unit import Unit
+        from minivl.models.unit_encoders import UnitImageEncoder, UnitTextEncoder
+        from minivl.nn.bert import Bert
+
+        tasks = [self.build_task(source, task) for task in self.tasks]
+        block = {"norm": self.norm, "dropout": self.dropout}
+        numbers = ("width", "depth", "heads", "mlp_ratio")
+        image_encoder = UnitImageEncoder(
+            self.build_backbone(),
+            tasks=len(tasks),
+            task_token=self.image.task_token,
+            residual=self.image.residual,
+            **{name: getattr(self.image, name) for name in numbers},
+            **block,
+        )
+        text_encoder = None
+        if any(task.text for task in tasks):
+            text = {name: getattr(self.text, name) for name in ("width", "depth", "heads")}
+            words = {"vocab_size": len(source.text), "max_length": self.text.positions}
+            bert = Bert(**text, **words, **block)
+            text_encoder = UnitTextEncoder(bert, tasks=len(tasks), task_token=self.text.task_token)
+        return Unit(
+            image_encoder,
+            text_encoder,
+            tasks,
+            shared=self.decoder.shared,
+            init=self.decoder.init,
+            answer_dropout=self.dropout,
+            attribute_relu=self.attribute_relu,
+            all_blocks_answer=self.all_blocks_answer,
+            no_object=self.no_object,
+            **{name: getattr(self.decoder, name) for name in numbers},
+            **block,
+        )
+
+    def build_task(self, source: "TextSource", task: TaskName) -> "UnitTask":
+        """What the model must know of a task."""
+        from minivl.data.unit_tasks import answers_of_task, task_examples
+        from minivl.models.unit import UnitTask
+
+        if task in BOXES:
+            boxes = task_examples(source, task, "train", 0)
+            attributes = len(boxes.attribute_names) if task == "scene-attributes" else 0
+            queries = self.decoder.box_queries
+            return UnitTask(task, "boxes", len(boxes.classes), queries, attributes=attributes)
+        return UnitTask(
+            task,
+            "answer",
+            len(answers_of_task(source, task)),
+            self.decoder.answer_queries,
+            image=task in PICTURES,
+            text=True,
+            first_word_only=self.text.first_word_only and task != "scene-vqa",
+            soft=task == "scene-vqa",
+        )
+
+    def build_backbone(self) -> "Backbone":
+        """The convolutions."""
+        from minivl.nn.resnet import ResNet, SmallCNN
+
+        if self.backbone.kind == "small":
+            return SmallCNN(self.backbone.width, stride=self.backbone.stride)
+        return ResNet()
+
+    def evaluate(self, source: "TextSource", model: "Unit", device: "torch.device") -> dict:
+        """Boxes and answers of every task, on every split that it has."""
+        from minivl.evaluation.unit import evaluate_unit
+
+        return evaluate_unit(source, model, device, **vars(self.evaluation))
+
+    def figures(self, source: "TextSource", model: "Unit", device: "torch.device") -> dict:
+        """The pictures of the report."""
+        from minivl.recipes.unit_figures import unit_figures
+
+        return unit_figures(model, source, device)
+
+
+NOTES = {
+    "test": (),
+    "tiny": (),
+    "small": ("an estimated few hours on one GPU of 16 GB (not measured)",),
+    "base": ("the published 500,000 steps of 64: 64 V100 took up to 72 hours",),
+}
+
+TOPICS = ("noun.animal", "noun.plant", "noun.food", "noun.person", "noun.artifact")
+"""What the definitions of gloss-kinds are about."""
+
+SIZES: dict[str, UnitRecipe] = {
+    "test": UnitRecipe(
+        size="test",
+        **dict.fromkeys((task.replace("-", "_") for task in TASKS), Task(batch_size=8)),
+        backbone=Backbone(width=16),
+        image=ImageEncoder(width=32, depth=1, heads=2),
+        text=TextEncoder(width=32, depth=1, heads=2, positions=32),
+        decoder=Decoder(width=32, depth=2, heads=2, box_queries=6),
+        data=SceneData(image_size=32, objects=(1, 4)),
+        texts=TextData(topics=TOPICS, vocabulary_size=600, max_length=32),
+        training=Training(
+            steps=24,
+            batch_size=8,
+            optimizer="muon",
+            warmup_steps=5,
+            log_every=1,
+            checkpoint_every=12,
+        ),
+        evaluation=Evaluation(pictures=16, questions=16),
+    ),
+    "tiny": UnitRecipe(
+        size="tiny",
+        data=SceneData(image_size=64, objects=(1, 4)),
+        texts=TextData(topics=TOPICS, max_length=32),
+        training=Training(
+            steps=2000,
+            batch_size=64,
+            optimizer="muon",
+            lr=2e-3,
+            warmup_steps=50,
+            checkpoint_every=250,
+            prefetch=0,  # both cores compute: rendering beside them costs more than it hides
+        ),
+    ),
+}
+
+RECIPE = UnitRecipe
