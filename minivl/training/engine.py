@@ -4,6 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from minivl.training.loader import StepData
 from minivl.training.monitor import OWN_FIELDS, TIMINGS, Monitor, clock, say
 from minivl.training.optim import (
     clip_gradient,
+    fill_idle,
     gradient_norm,
     learning_rate,
     set_learning_rate,
@@ -31,7 +33,7 @@ from minivl.training.optim import (
 )
 from minivl.training.randomness import seed_everything
 from minivl.training.recipe import Stage
-from minivl.training.run import Run, append_line
+from minivl.training.run import Run, append_line, read_lines
 from minivl.training.session import Session, about, begin
 from minivl.training.stop import StopFlag, Stopped, stop_on_signal
 
@@ -80,6 +82,7 @@ def train_stage(stage: Stage, run: Run, stop: StopFlag, going_on_from: Any = Non
             schedule(session)
             values = train_step(session, data)
             log(session, monitor, data, values)
+            watch_if_due(session, monitor)
             improved = evaluate_if_due(session, monitor)
             stopping = distributed.any_rank(stop.requested)
             save_if_due(session, monitor, now=improved or stopping)
@@ -115,6 +118,8 @@ def train_step(session: Session, data: StepData) -> Values:
     where = f"stage {stage.name}, step {state.step + 1}, stream {data.stream.name}"
     check_finite(values, session.model, where, last_good(session.run))
     clip_gradient(session.model, stage.training, norm)
+    if stage.training.idle == "decayed":
+        fill_idle(session.model)
     if hasattr(session.model, "before_step"):
         session.model.before_step(state.step)
     state.optimizer.step()
@@ -195,6 +200,17 @@ def log(session: Session, monitor: Monitor, data: StepData, values: Values) -> N
     check_skipped(state.skipped, state.samples_read, stage.training.max_bad_fraction)
 
 
+def watch_if_due(session: Session, monitor: Monitor) -> None:
+    """Note how learning goes after steps 1, 2, 4, 8, ... and the last."""
+    stage, step = session.stage, session.state.step
+    due = step & (step - 1) == 0 or session.finished
+    if stage.watch is None or not due or not distributed.is_main():
+        return
+    with monitor.pause():
+        seen = _in_eval_mode(session, stage.watch)
+    append_line(session.run.watched_file, {"stage": stage.name, "step": step} | seen)
+
+
 def evaluate_if_due(session: Session, monitor: Monitor) -> bool:
     """Evaluate every so many steps (the last is evaluated at the end); whether it is the best."""
     every = session.stage.training.evaluate_every
@@ -262,7 +278,12 @@ def draw(session: Session) -> None:
         return
     session.run.figures.mkdir(exist_ok=True)
     whose = {"Stage": session.stage.name}  # the report orders pictures by it
-    for name, figure in _in_eval_mode(session, session.stage.figures).items():
+    function = session.stage.figures
+    if session.stage.watch is not None:
+        lines = read_lines(session.run.watched_file)
+        watched = [line for line in lines if line["stage"] == session.stage.name]
+        function = partial(function, watched=watched)
+    for name, figure in _in_eval_mode(session, function).items():
         figure.savefig(session.run.figures / f"{name}.png", metadata=whose)
 
 

@@ -47,13 +47,15 @@ def decay_groups(
 def make_optimizer(model: nn.Module, training: Training) -> torch.optim.AdamW:
     """AdamW over the decay groups, in one fused kernel where device and dtype have one.
 
-    With `optimizer="muon"` the matrices of hidden layers are Muon's, in a group of their own.
+    With `optimizer="muon"` the matrices of hidden layers are Muon's, in a group of their own, and
+    parts of the model with a rate of their own have it: see `with_rates_apart`.
     """
     options = {"lr": training.lr, "betas": tuple(training.betas), "eps": training.eps}
     groups = decay_groups(model, training.weight_decay, training.decayed)
     make = torch.optim.AdamW
     if training.optimizer == "muon":
         groups, make = with_matrices_apart(model, groups), Muon
+    groups = with_rates_apart(model, groups)
     try:
         return make(groups, **options, fused=True)
     except RuntimeError:  # no fused kernel here
@@ -70,6 +72,26 @@ def with_matrices_apart(model: nn.Module, groups: list[dict[str, Any]]) -> list[
         for orthogonal in (True, False)
     ]  # fmt: skip
     return [group for group in apart if group["params"]]
+
+
+def with_rates_apart(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups, split where the model names parts that learn slower or faster than the rest.
+
+    `model.lr_scales` is {part: factor}; DETR's convolutions have a tenth of the rate.
+    """
+    scales = getattr(model, "lr_scales", {})
+    scale_of = {
+        parameter: scale
+        for part, scale in scales.items()
+        for parameter in model.get_submodule(part).parameters()
+    }
+    apart = [
+        group | {"params": [p for p in group["params"] if scale_of.get(p, 1.0) == scale],
+                 "lr_scale": scale}
+        for group in groups
+        for scale in dict.fromkeys((1.0, *scales.values()))
+    ]  # fmt: skip
+    return [group for group in apart if group["params"]] if scales else groups
 
 
 def cosine(step: int, steps: int, *, start: float, end: float) -> float:
@@ -118,6 +140,13 @@ def clip_gradient(model: nn.Module, training: Training, norm: torch.Tensor) -> N
         return
     for parameter in trained:
         nn.utils.clip_grad_norm_(parameter, training.clip_norm)
+
+
+def fill_idle(model: nn.Module) -> None:
+    """Zeros for gradients that a step left out: weight decay and running means then go on."""
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
 
 
 def set_scheduled(

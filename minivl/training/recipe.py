@@ -43,6 +43,9 @@ class Training:
     decayed: Decayed = "weights"
     """Weight matrices and embeddings, not norms, biases, positions, class tokens and scales; or all
     but vectors and biases, as ALBEF's code has it."""
+    idle: Literal["skipped", "decayed"] = "skipped"
+    """What a step does with weights that had no part in it (another task's head): nothing, or decay
+    them and go on by their running means, as UniT's eight tasks were trained."""
     clip_norm: float = 1.0
     """Largest norm of the gradient; 0 switches clipping off."""
     clip_mode: Literal["global", "each"] = "global"
@@ -104,7 +107,11 @@ class Stage:
     evaluate: Callable[..., dict[str, Any]] | None = None
     """evaluate(model, device) -> flat keys to Metric; called in eval mode, without gradient."""
     figures: Callable[..., dict[str, Any]] | None = None
-    """figures(model, device) -> name to matplotlib Figure, drawn at the end into figures/."""
+    """figures(model, device) -> name to matplotlib Figure, drawn at the end into figures/. Where
+    there is a `watch`, its lines are handed over too: figures(model, device, watched)."""
+    watch: Callable[..., dict[str, Any]] | None = None
+    """watch(model, device) -> what is to be seen of how learning goes, as JSON can hold it; a line
+    of watched.jsonl after steps 1, 2, 4, 8, ... and the last, with its "stage" and "step"."""
     best: str | None = None
     """Key of evaluate's result; the checkpoint where its value is largest stays. Needs
     evaluate_every."""

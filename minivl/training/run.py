@@ -59,6 +59,7 @@ class Run:
     config_file = property(lambda self: self.folder / "config.yaml")
     metrics_file = property(lambda self: self.folder / "metrics.jsonl")
     skipped_file = property(lambda self: self.folder / "skipped.jsonl")
+    watched_file = property(lambda self: self.folder / "watched.jsonl")
     eval_file = property(lambda self: self.folder / "eval.json")
     summary_file = property(lambda self: self.folder / "summary.json")
     checkpoints = property(lambda self: self.folder / "checkpoints")
@@ -141,7 +142,7 @@ class Run:
 
     def rewind(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Cut the lines of steps that the resumed training is going to repeat."""
-        for path in (self.metrics_file, self.skipped_file):
+        for path in (self.metrics_file, self.skipped_file, self.watched_file):
             if path.is_file():
                 lines = [json.dumps(line) for line in read_lines(path) if keep(line)]
                 write_text(path, "".join(f"{line}\n" for line in lines))
