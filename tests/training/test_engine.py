@@ -234,6 +234,48 @@ def test_figures_become_pictures(tmp_path):
         assert picture.text["Stage"] == stage.name  # the report puts it under this stage
 
 
+def test_learning_is_watched_at_powers_of_two_and_at_the_end(tmp_path):
+    drawn = []
+
+    def watch(model, where):
+        assert not model.training and not torch.is_grad_enabled()
+        return {"weight": sum(p.sum().item() for p in model.parameters())}
+
+    def figures(model, where, watched):
+        drawn.append(watched)
+        return {}
+
+    plain = toy_stage(steps=11)
+    stage = dataclasses.replace(plain, watch=watch, figures=figures)
+    _, run = trained(tmp_path / "run", stage)
+    lines = [json.loads(line) for line in run.watched_file.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 4, 8, 11]
+    assert {line["stage"] for line in lines} == {stage.name}
+    assert len({line["weight"] for line in lines}) == 5
+    assert drawn == [lines]
+    trained(tmp_path / "unwatched", plain)
+    assert curve(run.folder) == curve(tmp_path / "unwatched")  # to look changes nothing
+    run.rewind(lambda line: line["step"] <= 4)
+    kept = [json.loads(line)["step"] for line in run.watched_file.read_text().splitlines()]
+    assert kept == [1, 2, 4]
+
+
+@pytest.mark.parametrize("idle", ["skipped", "decayed"])
+def test_weights_without_a_part_in_a_step_are_left_alone_or_decayed(tmp_path, idle):
+    class WithAnother(Square):
+        def __init__(self):
+            super().__init__()
+            self.other = nn.Linear(2, 2).double()
+
+    torch.manual_seed(0)
+    model = WithAnother()
+    before = model.other.weight.detach().clone()
+    stage = float64_stage(steps=2, warmup_steps=0, idle=idle, weight_decay=0.5, lr=0.1)
+    trained(tmp_path / "run", dataclasses.replace(stage, build_model=lambda: model))
+    same = torch.equal(before, model.other.weight)
+    assert same == (idle == "skipped")
+
+
 def test_a_stage_starts_from_an_earlier_one(tmp_path):
     first = toy_stage("first", steps=3)
     starts = []

@@ -13,6 +13,7 @@ from minivl.training.optim import (
     clip_gradient,
     cosine,
     decay_groups,
+    fill_idle,
     gradient_norm,
     learning_rate,
     make_optimizer,
@@ -90,6 +91,44 @@ def test_a_group_may_scale_the_rate():
     optimizer = torch.optim.SGD([{"params": [weight], "lr_scale": 0.1}], lr=9.0)
     set_learning_rate(optimizer, 0.5)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_parts_of_a_model_may_learn_slower(optimizer):
+    model = Everything()
+    model.lr_scales = {"linear": 0.2}
+    made = make_optimizer(model, Training(optimizer=optimizer, lr=0.5))
+    set_learning_rate(made, 0.5)
+    rates = {p: group["lr"] for group in made.param_groups for p in group["params"]}
+    slow = set(model.linear.parameters())
+    assert all(rates.pop(p) == pytest.approx(0.1) for p in slow)
+    assert set(rates.values()) == {0.5}
+    assert set(rates) | slow == {p for p in model.parameters() if p.requires_grad}
+
+
+def test_a_part_that_is_not_there_cannot_learn_slower():
+    model = Everything()
+    model.lr_scales = {"backbone": 0.2}
+    with pytest.raises(AttributeError, match="backbone"):
+        make_optimizer(model, Training())
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_idle_weights_stay_unless_their_gradients_are_filled_in(idle):
+    """After a step that moved both layers, a second one reaches the first layer alone."""
+    torch.manual_seed(0)
+    model = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+    made = make_optimizer(model, Training(weight_decay=0.5, lr=0.1))
+    sum(layer(torch.ones(1, 2)).sum() for layer in model).backward()
+    made.step()
+    made.zero_grad(set_to_none=True)
+    before = [parameter.detach().clone() for parameter in model[1].parameters()]
+    model[0](torch.ones(1, 2)).sum().backward()
+    if idle:
+        fill_idle(model)
+    made.step()
+    moved = [not torch.equal(a, b) for a, b in zip(before, model[1].parameters(), strict=True)]
+    assert moved == [idle, idle]
 
 
 @pytest.mark.parametrize(("clip", "expected"), [(1.0, 1.0), (0.0, 5.0), (9.0, 5.0)])
