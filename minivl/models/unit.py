@@ -42,6 +42,13 @@ class UnitTask:
     """The decoder sees [CLS] alone of the text: the paper's code for all but VQA."""
     soft: bool = False
     """Several answers may be right to a degree, each a yes or no of its own."""
+    room: int = 0
+    """Its head has room for so many classes, if that is more: those beyond are never right."""
+
+    @property
+    def outputs(self) -> int:
+        """How many classes the head tells apart, "nothing" aside."""
+        return max(self.classes, self.room)
 
 
 def task_queries(table: Tensor, task: int, batch: int) -> Tensor:
@@ -102,16 +109,33 @@ class Unit(nn.Module):
         for task in tasks:
             head = {"boxes": BoxHead, "answer": AnswerHead}[task.kind]
             options = {"dropout": answer_dropout} if task.kind == "answer" else {}
-            self.heads[task.name] = head(width, task.classes, **options)
+            self.heads[task.name] = head(width, task.outputs, **options)
         self.attribute_heads = nn.ModuleDict(
             {
-                task.name: AttributeHead(width, task.classes, task.attributes, relu=attribute_relu)
+                task.name: AttributeHead(width, task.outputs, task.attributes, relu=attribute_relu)
                 for task in tasks
                 if task.attributes
             }
         )
+        self.match = detection.match
+        """Which query answers for which box; estimates, which have no numbers, put another here."""
         self.gather: Any = None
         self.monitors: dict[str, Tensor] = {}
+
+    @property
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """What the overview counts apart."""
+        image = "image_encoder."
+        return {
+            "backbone": (f"{image}backbone",),
+            "image encoder": (f"{image}transformer", f"{image}input_proj", f"{image}task_embed",
+                              f"{image}norm"),
+            "text encoder": ("text_encoder",),
+            "projections": ("image_proj", "image_pos_proj", "text_proj", "text_pos_proj"),
+            "decoder": ("decoders",),
+            "queries": ("query_embed",),
+            "heads": ("heads", "attribute_heads"),
+        }  # fmt: skip
 
     def _tables(self, width: int) -> dict[str, nn.Parameter]:
         """One table of queries for all tasks with equally many: "25" -> (tasks, 25, width)."""
@@ -188,7 +212,7 @@ class Unit(nn.Module):
         """One block's states (b, q, width), matched anew with what is there."""
         labels, targets = batch["box_labels"], batch["boxes"]
         logits, boxes = self.heads[task.name](states)
-        matched = detection.match(logits.detach(), boxes.detach(), labels, targets)
+        matched = self.match(logits.detach(), boxes.detach(), labels, targets)
         found = detection.batch_set_loss(logits, boxes, matched, labels, targets, self.no_object)
         count = (labels >= 0).sum()
         # The published code divides by the boxes of all processes, but each class loss by its own.
@@ -207,7 +231,9 @@ class Unit(nn.Module):
         losses = []
         for logits in self.heads[task.name](blocks):
             if task.soft:
-                losses.append(detection.answer_loss(logits, batch["answer_shares"]))
+                shares = batch["answer_shares"]
+                shares = F.pad(shares, (0, logits.shape[1] - shares.shape[1]))
+                losses.append(detection.answer_loss(logits, shares))
             else:
                 losses.append(F.cross_entropy(logits, batch["labels"]))
         right = logits.detach().argmax(dim=1) == batch["labels"]
@@ -226,7 +252,8 @@ class Unit(nn.Module):
 
     def scores(self, batch: Batch) -> Tensor:
         """A batch of a task with answers -> the score of each answer (b, classes)."""
-        return self.heads[batch["task"]](self.decode(batch)[-1])
+        task = self.tasks[batch["task"]]
+        return self.heads[task.name](self.decode(batch)[-1])[:, : task.classes]
 
     def detect(self, batch: Batch) -> list[dict[str, Tensor]]:
         """A batch of a task with boxes -> for each picture boxes (q, 4) as corners in pixels of the
@@ -237,7 +264,7 @@ class Unit(nn.Module):
         task = self.tasks[batch["task"]]
         states = self.decode(batch)[-1]
         logits, boxes = self.heads[task.name](states)
-        scores, labels = logits.softmax(dim=-1)[..., :-1].max(dim=-1)
+        scores, labels = logits.softmax(dim=-1)[..., : task.classes].max(dim=-1)
         found = {"boxes": in_pixels(boxes, batch), "scores": scores, "labels": labels}
         if task.attributes:
             found["attributes"] = self.attribute_heads[task.name](states, labels)

@@ -50,6 +50,10 @@ class Task:
     """Examples per step."""
     weight: float = 1.0
     """Factor of its losses."""
+    classes: int = 0
+    """Room for so many classes or answers, if that is more than the data have."""
+    attributes: int = 0
+    """Room for so many attributes, likewise."""
 
     def check(self) -> None:
         """Refuse numbers that train nothing (UserError)."""
@@ -68,8 +72,19 @@ class Backbone:
     """Channels that come out of the small one."""
     stride: int = 8
     """Pixels from one of its cells to the next: a power of two."""
+    lr_scale: float = 1.0
+    """Its learning rate, relative to the rest's; the paper's is a fifth."""
     weights: Path | None = None
-    """Weights of torchvision's resnet50 to start from."""
+    """Weights of torchvision's resnet50 to start from: a .safetensors file, or one of torch's."""
+
+    def check(self) -> None:
+        """Refuse numbers that make no network, and weights that have no place (UserError)."""
+        powers = self.stride >= 2 and self.stride & (self.stride - 1) == 0
+        require_field(self, "stride", powers, "a power of two, 2 or more")
+        require_field(self, "width", self.width >= 8, "8 or more")
+        require_field(self, "lr_scale", self.lr_scale > 0, "a number above 0")
+        fits = self.weights is None or self.kind == "resnet50"
+        require_field(self, "weights", fits, "none, or give --backbone.kind resnet50")
 
 
 @dataclass(frozen=True)
@@ -274,7 +289,7 @@ class UnitRecipe:
             words = {"vocab_size": len(source.text), "max_length": self.text.positions}
             bert = Bert(**text, **words, **block)
             text_encoder = UnitTextEncoder(bert, tasks=len(tasks), task_token=self.text.task_token)
-        return Unit(
+        model = Unit(
             image_encoder,
             text_encoder,
             tasks,
@@ -287,17 +302,26 @@ class UnitRecipe:
             **{name: getattr(self.decoder, name) for name in numbers},
             **block,
         )
+        model.lr_scales = {"image_encoder.backbone": self.backbone.lr_scale}
+        return model
 
     def build_task(self, source: "TextSource", task: TaskName) -> "UnitTask":
         """What the model must know of a task."""
         from minivl.data.unit_tasks import answers_of_task, task_examples
         from minivl.models.unit import UnitTask
 
+        room = self.settings(task)
         if task in BOXES:
             boxes = task_examples(source, task, "train", 0)
             attributes = len(boxes.attribute_names) if task == "scene-attributes" else 0
-            queries = self.decoder.box_queries
-            return UnitTask(task, "boxes", len(boxes.classes), queries, attributes=attributes)
+            return UnitTask(
+                task,
+                "boxes",
+                len(boxes.classes),
+                self.decoder.box_queries,
+                attributes=max(attributes, room.attributes),
+                room=room.classes,
+            )
         return UnitTask(
             task,
             "answer",
@@ -307,6 +331,7 @@ class UnitRecipe:
             text=True,
             first_word_only=self.text.first_word_only and task != "scene-vqa",
             soft=task == "scene-vqa",
+            room=room.classes,
         )
 
     def build_backbone(self) -> "Backbone":
@@ -362,17 +387,77 @@ SIZES: dict[str, UnitRecipe] = {
     ),
     "tiny": UnitRecipe(
         size="tiny",
+        **dict.fromkeys((task.replace("-", "_") for task in TASKS), Task(batch_size=32)),
+        image=ImageEncoder(depth=1),
         data=SceneData(image_size=64, objects=(1, 4)),
         texts=TextData(topics=TOPICS, max_length=32),
         training=Training(
-            steps=2000,
-            batch_size=64,
+            steps=3000,
+            batch_size=32,
             optimizer="muon",
-            lr=2e-3,
+            lr=3e-3,
             warmup_steps=50,
             checkpoint_every=250,
             prefetch=0,  # both cores compute: rendering beside them costs more than it hides
         ),
+    ),
+    "small": UnitRecipe(
+        size="small",
+        **dict.fromkeys((task.replace("-", "_") for task in TASKS), Task(batch_size=64)),
+        backbone=Backbone(width=256),
+        image=ImageEncoder(width=256, depth=4, heads=8),
+        text=TextEncoder(width=384, depth=6, heads=6, positions=64),
+        decoder=Decoder(width=256, depth=4, heads=8, box_queries=25, answer_queries=8),
+        data=SceneData(image_size=128, concepts="seen", objects=(1, 4), vocabulary="full"),
+        texts=TextData(vocabulary="full", max_length=64),
+        training=Training(
+            steps=40_000,
+            batch_size=64,
+            lr=3e-4,
+            warmup_steps=1000,
+            weight_decay=1e-2,
+            checkpoint_every=1000,
+            evaluate_every=10_000,
+            workers=8,
+            prefetch=8,
+        ),
+    ),
+    "base": UnitRecipe(
+        size="base",
+        scene_detection=Task(share=0.20, classes=91),
+        scene_attributes=Task(share=0.07, classes=1601, attributes=401),
+        scene_vqa=Task(share=0.26, classes=3129),
+        scene_ve=Task(share=0.12),
+        caption_answers=Task(share=0.10),
+        scene_sentences=Task(share=0.10),
+        caption_pairs=Task(share=0.10),
+        gloss_kinds=Task(share=0.05),
+        backbone=Backbone(kind="resnet50", lr_scale=0.2),
+        image=ImageEncoder(width=256, depth=6, heads=8, mlp_ratio=8),
+        text=TextEncoder(width=768, depth=12, heads=12, positions=512),
+        decoder=Decoder(
+            width=768, depth=6, heads=8, mlp_ratio=8 / 3, box_queries=100, answer_queries=25
+        ),
+        norm="post",
+        dropout=0.1,
+        data=SceneData(image_size=480, concepts="seen", objects=(1, 4), vocabulary="full"),
+        texts=TextData(vocabulary="full", max_length=128),
+        training=Training(
+            steps=500_000,
+            batch_size=64,
+            lr=5e-5,
+            warmup_steps=2000,
+            betas=(0.9, 0.999),
+            eps=1e-8,
+            weight_decay=1e-4,
+            clip_norm=0.1,
+            checkpoint_every=1000,
+            evaluate_every=50_000,
+            keep_checkpoints=3,
+            workers=16,
+            prefetch=8,
+        ),
+        evaluation=Evaluation(pictures=2048, questions=4096),
     ),
 }
 
