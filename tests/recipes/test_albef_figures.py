@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from minivl.data.captioned import CaptionedExamples, CaptionSource, HiddenWords
+from minivl.data.examples import to_tensor
 from minivl.data.noise import NoiseData
+from minivl.evaluation.albef import rearranged, retrieval_by_fusion
+from minivl.evaluation.contrastive import Judge
+from minivl.evaluation.pools import rearranged_pool
 from minivl.recipes import albef_figures as figures
 from minivl.recipes.albef import AlbefRecipe
 
@@ -18,6 +22,11 @@ CLEAN = NoiseData()
 @pytest.fixture(scope="module")
 def source():
     return CaptionSource.load(RECIPE.data)
+
+
+@pytest.fixture(scope="module")
+def crowded():
+    return CaptionSource.load(replace(RECIPE.data, objects=(3, 4)))
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +69,58 @@ def test_captions_of_attributes_have_no_mirrored_sentence(source):
     crowded = CaptionSource.load(data)
     drawn = figures.albef_figures(model_of(crowded, "itm", "mlm"), crowded, CPU, CLEAN, 4)
     assert set(drawn) == {"twin_words"}
+
+
+def test_arrangements_are_judged_as_the_evaluation_judges(crowded):
+    """Each sentence with the pictures of its own group; both stages on the pools of evaluation."""
+    model, scenes = model_of(crowded), crowded.scenes
+    alt = figures.arranged_otherwise(model, crowded, CPU, 4).caption.alt
+    judge, asked = Judge(model, scenes, CPU), (model, scenes, CPU, "validation", 12)
+    found = judge.retrieval("validation", 12, 2) | retrieval_by_fusion(*asked, 2, 4)
+    found |= rearranged(*asked, 4)
+    for task in ("retrieval", "reranked", "rearranged", "rearranged_by_fusion"):
+        assert f"{100 * found[f'{task}/text_to_image_r1'].value:.1f} % [" in alt
+    pool = rearranged_pool(scenes, "validation", 3, 4)
+    similarity = judge.similarity(pool)
+    own = next(i for i, said in enumerate(pool.captions) if said in alt)
+    first, said = own - own % 4, pool.captions[own]
+    group = [own, *(i for i in range(first, first + 4) if i != own)]
+    sure = [model_belief(model, crowded, pool.images[i], said) for i in group]
+    told = ", ".join(f"{similarity[i, own]:.2f}" for i in group)
+    assert f"“{said}”: similarity {told}" in alt
+    assert "fusion " + ", ".join(f"{100 * one:.0f} %" for one in sure) in alt
+
+
+def model_belief(model, source, image, said):
+    text = source.text.batch([said], source.data.max_length)
+    with torch.no_grad():
+        image = to_tensor(image[None])
+        scores = model.matching_scores(image, text["input_ids"], text["attention_mask"])
+    return scores.sigmoid().item()
+
+
+@pytest.mark.parametrize(
+    ("data", "asked"),
+    [
+        ({"objects": (3, 4)}, True),
+        ({"objects": (1, 4)}, True),
+        ({"objects": (1, 2)}, False),
+        ({"objects": (3, 4), "captions": ("attributes", "places")}, False),
+        ({"objects": (3, 4), "captions": ("existence",)}, False),
+    ],
+)
+@pytest.mark.parametrize("objectives", [("itc", "itm"), ("itc", "mlm"), ("itm",)], ids="-".join)
+def test_arrangements_are_asked_for_where_many_things_have_told_places(
+    source, data, asked, objectives, monkeypatch
+):
+    for name in ("arranged_otherwise", "ranked_anew", "matched_pairs", "captions_of_the_twin",
+                 "words_of_the_twin"):  # fmt: skip
+        monkeypatch.setattr(figures, name, lambda *given: None)
+    monkeypatch.setattr(figures, "contrastive_figures", lambda *given: {})
+    there = CaptionSource(source.scenes.pack, replace(RECIPE.data, **data), source.text)
+    model = model_of(source, *objectives)
+    drawn = figures.albef_figures(model, there, CPU, CLEAN, 4)
+    assert ("arrangements" in drawn) == (asked and objectives == ("itc", "itm"))
 
 
 def test_a_logit_scale_stands_for_the_temperature(source):
