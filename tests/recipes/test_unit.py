@@ -1,0 +1,242 @@
+"""The unit recipe: eight tasks in turn, each alone, killed and resumed, sizes, bad input."""
+
+import json
+import math
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from minivl import cli
+from minivl.commands.fields import parse
+from minivl.commands.runs import check_fields
+from minivl.data.pack import Pack
+from minivl.data.texts import TextSource
+from minivl.data.unit_tasks import BOXES, PICTURES, TASKS, splits_of
+from minivl.errors import UserError
+from minivl.recipes.unit import UnitRecipe
+from minivl.training import engine
+from minivl.training.run import Run
+
+pytestmark = pytest.mark.timeout(600)
+
+TRAIN = ["train", "unit", "--size", "test", "--training.threads", "1"]
+FEW = ["--evaluation.pictures", "8", "--evaluation.questions", "8"]
+
+
+def recipe_of(*flags):
+    """The recipe that flags ask for, at size test."""
+    return parse("unit", ["--size", "test", "--training.threads", "1", *flags])[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once():
+    """Drawings and texts are decoded in seconds: once for all trainings of equal settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pack, "load", cache(Pack.load))
+        patch.setattr(TextSource, "load", cache(TextSource.load))
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing has interrupted."""
+    folder = tmp_path_factory.mktemp("unit") / "whole"
+    assert cli.main([*TRAIN, *FEW, "--out", str(folder)]) == 0
+    return folder
+
+
+def lines_of(folder, name="metrics.jsonl"):
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def weights(folder, step=24):
+    return load_file(folder / "checkpoints" / "unit" / f"step-{step}" / "model.safetensors")
+
+
+def outcome(folder):
+    """What two runs of the same numbers have in common, bit for bit."""
+    timings = {"samples_per_second", "data_wait_share", "seconds", "time"}
+    told = [{k: v for k, v in line.items() if k not in timings} for line in lines_of(folder)]
+    tensors = {name: value.tolist() for name, value in weights(folder).items()}
+    watched = lines_of(folder, "watched.jsonl")
+    return told, tensors, watched, json.loads((folder / "eval.json").read_text())
+
+
+# One run.
+
+
+def test_each_task_has_its_turn_its_losses_and_its_numbers(whole):
+    lines = lines_of(whole)
+    assert [line["step"] for line in lines] == list(range(1, 25))
+    drawn = {line["stream"] for line in lines}
+    assert len(drawn) >= 5 and drawn <= set(TASKS)
+    factors = {"class": 1, "l1": 5, "giou": 2, "attributes": 1, "answer": 1}
+    for line in lines:
+        own = {name: value for name, value in line.items() if name.startswith(line["stream"] + "/")}
+        learned = {n: v for n, v in own.items() if n.split("/")[1] in factors}
+        assert len(learned) == {"scene-detection": 3, "scene-attributes": 4}.get(line["stream"], 1)
+        total = sum(factors[name.split("/")[1]] * value for name, value in learned.items())
+        assert line["loss"] == pytest.approx(total, rel=1e-4)
+        assert math.isfinite(line["loss"])
+    measured = json.loads((whole / "eval.json").read_text())
+    for task in TASKS:
+        name = "ap50" if task in BOXES else "accuracy"
+        for split in splits_of(task):
+            number = measured[f"{split}/{task}/{name}"]
+            assert number["low"] <= number["value"] <= number["high"]
+            assert 0 <= number["chance"] < 1
+
+
+def test_a_killed_run_resumes_bit_for_bit_with_its_mixture(whole, killed_and_resumed):
+    places = [("unit", 5), ("unit", 17), ("unit", "ends")]
+    broken = killed_and_resumed([*TRAIN, *FEW], places, pictures=False)
+    assert outcome(broken) == outcome(whole)
+
+
+def test_evaluating_again_gives_the_same_numbers(whole):
+    before = json.loads((whole / "eval.json").read_text())
+    assert cli.main(["eval", str(whole)]) == 0
+    assert json.loads((whole / "eval.json").read_text()) == before
+
+
+# Tasks.
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_trains_alone(task, tmp_path):
+    recipe = recipe_of("--tasks", task)
+    training = replace(recipe.training, steps=2, warmup_steps=0, checkpoint_every=2)
+    (stage,) = replace(recipe, training=training).stages(0)
+    stage = replace(stage, evaluate=None, figures=None, watch=None)
+    run = engine.train(stage, Run(tmp_path / "run", {"seed": 0}))
+    assert {line["stream"] for line in lines_of(run.folder)} == {task}
+    parts = weights(run.folder, 2)
+    assert any(name.startswith("text_encoder.") for name in parts) == (task not in BOXES)
+    assert any(name.startswith(f"heads.{task}.") for name in parts)
+
+
+def test_tasks_are_drawn_by_their_shares_read_by_their_batches_weighed_by_their_weights():
+    recipe = recipe_of(
+        "--tasks", "scene-detection", "scene-ve",
+        "--scene-detection.share", "3", "--scene-detection.batch-size", "4",
+        "--scene-ve.batch-size", "6", "--scene-ve.weight", "0.5", "--scene-detection.weight", "2",
+    )  # fmt: skip
+    (stage,) = recipe.stages(0)
+    streams = stage.build_streams()
+    assert [(s.name, s.weight, s.batch_size) for s in streams] == [
+        ("scene-detection", 3, 4),
+        ("scene-ve", 1, 6),
+    ]
+    assert stage.loss_weights == {
+        "scene-detection/class": 2,
+        "scene-detection/l1": 10,
+        "scene-detection/giou": 4,
+        "scene-detection/attributes": 2,
+        "scene-ve/answer": 0.5,
+    }
+
+
+def test_batches_say_of_which_task_they_are():
+    source = recipe_of().load_source()
+    for task in TASKS:
+        examples = recipe_of().build_stream(source, task, 0).examples
+        batch = examples.collate([examples[0], examples[1]])
+        assert batch["task"] == task
+        assert ("image" in batch) == (task in PICTURES)
+        assert ("boxes" in batch) == (task in BOXES)
+        assert ("input_ids" in batch) == (task not in BOXES)
+
+
+# Options.
+
+
+@pytest.mark.parametrize(
+    ("flags", "holds"),
+    [
+        (["--decoder.no-shared"], lambda m: len(m.decoders) == 8),
+        (["--image.no-task-token"], lambda m: m.image_encoder.task_embed is None),
+        (["--text.no-task-token"], lambda m: m.text_encoder.task_embed is None),
+        (["--image.no-residual"], lambda m: not m.image_encoder.residual),
+        (["--attribute-relu", "last"],
+         lambda m: isinstance(m.attribute_heads["scene-attributes"].layers[-1], torch.nn.ReLU)),
+        (["--text.no-first-word-only"], lambda m: not m.tasks["scene-ve"].first_word_only),
+        ([], lambda m: m.tasks["scene-ve"].first_word_only
+         and not m.tasks["scene-vqa"].first_word_only),
+        (["--all-blocks-answer"], lambda m: m.all_blocks_answer),
+        (["--no-object", "0.3"], lambda m: m.no_object == 0.3),
+    ],
+)  # fmt: skip
+def test_the_published_code_s_choices_are_flags(flags, holds):
+    recipe = recipe_of(*flags)
+    assert holds(recipe.build_model(recipe.load_source()))
+
+
+def test_idle_weights_decay_as_published_where_asked():
+    assert recipe_of("--idle", "decayed").training.idle == "decayed"
+    assert UnitRecipe.at_size("base").training.idle == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--tasks"], "--tasks"),
+        (["--tasks", "scene-ve", "scene-ve"], "each task once"),
+        (["--decoder.box-queries", "3"], "at least the 4 things"),
+        (["--texts.max-length", "40"], "text.positions 32"),
+        (["--scene-vqa.share", "0"], "leave it out of --tasks"),
+        (["--backbone.stride", "12"], "a power of two"),
+        (["--backbone.weights", "there.pth"], "resnet50"),
+    ],
+)
+def test_bad_flags_are_refused_by_name(flags, told):
+    with pytest.raises(UserError, match=told):
+        check_fields(recipe_of(*flags))
+
+
+# Published sizes.
+
+
+def test_base_has_the_published_parts(count_weights):
+    """201 M parameters with a shared decoder (Hu and Singh 2021, table 3), part by part."""
+    recipe = UnitRecipe.at_size("base")
+    source = replace(recipe, data=replace(recipe.data, image_size=32)).load_source()
+    decoder = 6 * (8 * (768 * 768 + 768) + 2 * 768 * 2048 + 2048 + 768 + 3 * 2 * 768) + 2 * 768
+    found = {}
+
+    def build():
+        model = recipe.build_model(source)
+        for part, of in {
+            "backbone": model.image_encoder.backbone,
+            "encoder": model.image_encoder.transformer,
+            "bert": model.text_encoder.bert,
+            "decoder": model.decoders,
+            "queries": model.query_embed,
+        }.items():
+            found[part] = sum(p.numel() for p in of.parameters())
+        return model
+
+    assert count_weights(build) == 201_147_057
+    assert found["backbone"] == 25_557_032 - 2_049_000 - 53_120  # no classifier, norms frozen
+    assert found["encoder"] == 6 * (4 * (256 * 256 + 256) + 2 * 256 * 2048 + 2048 + 256 + 4 * 256)
+    assert found["bert"] == 108_891_648  # without the pooler
+    assert found["decoder"] == decoder
+    assert found["queries"] == 2 * 100 * 768 + 6 * 25 * 768
+    separate = replace(recipe, decoder=replace(recipe.decoder, shared=False))
+    assert count_weights(lambda: separate.build_model(source)) == 201_147_057 + 7 * decoder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_real_step_at_base(tmp_path):
+    recipe = UnitRecipe.at_size("base")
+    few = {name: replace(recipe.settings(name.replace("_", "-")), batch_size=1) for name in
+           ("scene_detection", "scene_vqa")}  # fmt: skip
+    training = replace(recipe.training, steps=2, warmup_steps=1, batch_size=1, device="cpu")
+    recipe = replace(recipe, tasks=("scene-detection", "scene-vqa"), training=training, **few)
+    (stage,) = recipe.stages(0)
+    stage = replace(stage, evaluate=None, figures=None, watch=None)
+    run = engine.train(stage, Run(tmp_path / "run", {"seed": 0}))
+    assert all(math.isfinite(line["loss"]) for line in lines_of(run.folder))
