@@ -53,7 +53,8 @@ class SceneBoxes:
 
     endless = True
     area_side = 224
-    """Side of the picture in whose pixels COCO's small, medium and large are meant here."""
+    """Side of the picture in whose pixels COCO's small, medium and large are meant here: of one to
+    four things about half are medium then, half large, and none is small."""
 
     def __init__(self, source: SceneSource, split: Split, seed: int, *, attributes: bool = False):
         """`attributes`: tell each thing's size and, where it has one, its colour too."""
