@@ -18,10 +18,11 @@ The paper's comparisons as flags:
   as the code was published  --decoder.init official --idle decayed --attribute-relu last
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from minivl.data.examples import SceneData
 from minivl.data.texts import TextData
@@ -223,6 +224,12 @@ class UnitRecipe:
         """One stage: all tasks in turn."""
         # Loaded when first asked for: --help reads no picture.
         source = cache(self.load_source)
+
+        def watch(model: "Unit", device: "torch.device") -> dict[str, Any]:
+            from minivl.recipes.unit_figures import watch_boxes
+
+            return watch_boxes(model, source(), device)
+
         return [
             Stage(
                 name="unit",
@@ -232,6 +239,10 @@ class UnitRecipe:
                     self.build_stream(source(), task, seed) for task in self.tasks
                 ],
                 evaluate=lambda model, device: self.evaluate(source(), model, device),
+                figures=lambda model, device, watched=(): self.figures(
+                    source(), model, device, watched
+                ),
+                watch=watch if any(task in BOXES for task in self.tasks) else None,
                 loss_weights=self.loss_weights,
                 notes=NOTES[self.size],
             )
@@ -348,11 +359,17 @@ class UnitRecipe:
 
         return evaluate_unit(source, model, device, **vars(self.evaluation))
 
-    def figures(self, source: "TextSource", model: "Unit", device: "torch.device") -> dict:
-        """The pictures of the report."""
+    def figures(
+        self,
+        source: "TextSource",
+        model: "Unit",
+        device: "torch.device",
+        watched: Sequence[Mapping[str, Any]] = (),
+    ) -> dict:
+        """The pictures of the report; `watched`: the lines that a training left."""
         from minivl.recipes.unit_figures import unit_figures
 
-        return unit_figures(model, source, device)
+        return unit_figures(model, source, device, watched)
 
 
 NOTES = {
