@@ -18,7 +18,9 @@ drawn while training reads them, so that their number has no end.
   preview   a picture of scenes with their captions
   stats     pairs, average words of a caption, vocabulary
   verify    compare every file, and every picture's pixels, with the checksums
-  build     make the data anew from the pinned packages (needs npm and apt-get)
+  build     make the data anew from the pinned packages (needs npm and apt-get); with --extra:
+            fetch what is not shipped. openclipart: drawings with the titles that people gave
+            them, for `minivl train albef --noise.titled 0.3`
 """
 
 EXAMPLES = """\
@@ -26,8 +28,10 @@ examples
   minivl data preview --split twemoji --out unseen_artist.png
   minivl data stats --size small
   minivl data verify
+  minivl data build --extra openclipart
 """
 
+EXTRAS = ("openclipart",)
 SAMPLES = 2000
 
 
@@ -41,6 +45,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the scenes drawn (0)")
     parser.add_argument("--boxes", action="store_true", help="draw the boxes in the preview")
     parser.add_argument("--out", type=Path, help="file of the preview, folder of the build")
+    parser.add_argument("--extra", choices=EXTRAS, help="build this instead of the shipped data")
     parser.add_argument("--downloads", type=Path, help="where the build keeps packages")
     chosen = parser.parse_args(arguments)
     return ACTIONS[chosen.action](chosen)
@@ -141,12 +146,27 @@ def verify(chosen: argparse.Namespace) -> int:
 
 
 def build(chosen: argparse.Namespace) -> int:
-    """Make the pack anew from its sources."""
+    """Make the pack anew from its sources, or an extra."""
+    if chosen.extra:
+        return build_extra(chosen)
     from minivl.data.build import build as build_pack
 
     out = chosen.out or Path("data")
     build_pack(out, chosen.downloads, progress=print)
     print(f"built {out}; use another folder than data/ with MINIVL_DATA={out}")
+    return 0
+
+
+def build_extra(chosen: argparse.Namespace) -> int:
+    """Fetch and write data that is not shipped, where training looks for it."""
+    from minivl.data import titled
+    from minivl.data.build import build_openclipart
+
+    folder = (chosen.out or titled.extras()) / titled.EXTRA
+    build_openclipart(folder, chosen.downloads or titled.DOWNLOADS, progress=print)
+    print(f"built {folder}")
+    if chosen.out:
+        print(f"training finds it with {titled.ENVIRONMENT}={chosen.out}")
     return 0
 
 

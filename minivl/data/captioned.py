@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minivl.data import noise, questions
+from minivl.data import noise, questions, titled
 from minivl.data.examples import (
     SPLITS,
     SceneData,
@@ -47,12 +47,19 @@ class CaptionSource:
     """Scenes and the tokenizer of their captions: where captioned pictures come from."""
 
     def __init__(
-        self, pack: Pack, data: SceneData, text: WordPiece | None = None, *, separator: bool = True
+        self,
+        pack: Pack,
+        data: SceneData,
+        text: WordPiece | None = None,
+        *,
+        separator: bool = True,
+        spoilt: NoiseData | None = None,
     ):
-        """`text`: the words of a run that brings a text encoder; else those that captions and the
-        tasks that a model learns later need. `separator`: texts end with [SEP]; ALBEF's do not."""
+        """`text`: the words of a run that brings a text encoder; else those that captions, their
+        noise and the tasks that a model learns later need. `separator`: texts end with [SEP];
+        ALBEF's do not."""
         self.data = data
-        self.text = text or vocabulary(pack, data)
+        self.text = text or vocabulary(pack, data, spoilt)
         if not separator:
             from minivl.data.official_text import OfficialWordPiece
 
@@ -61,22 +68,33 @@ class CaptionSource:
 
     @classmethod
     def load(
-        cls, data: SceneData, text: WordPiece | None = None, *, separator: bool = True
+        cls,
+        data: SceneData,
+        text: WordPiece | None = None,
+        *,
+        separator: bool = True,
+        spoilt: NoiseData | None = None,
     ) -> "CaptionSource":
         """The source on the embedded pack. Raises DataError if the pack is missing or altered."""
-        return cls(Pack.load(), data, text, separator=separator)
+        return cls(Pack.load(), data, text, separator=separator, spoilt=spoilt)
 
 
-def vocabulary(pack: Pack, data: SceneData) -> WordPiece:
-    """All word pieces, or those of captions, of their noise, and of questions and answers."""
+def vocabulary(pack: Pack, data: SceneData, spoilt: NoiseData | None = None) -> WordPiece:
+    """All word pieces, or those of captions, of their noise, and of questions and answers.
+
+    Titles count where the noise has them.
+    """
     whole = WordPiece.load(pack)
     if data.vocabulary == "full":
         return whole
     worlds = [world(pack, Splits.load(pack), data, split) for split in SPLITS]
+    asks_titles = spoilt is not None and spoilt.titled > 0
+    said = titled.titles(titled.load_drawings(), whole).values() if asks_titles else ()
     return whole.cut(
         chain(
             *map(every_text, worlds),
             (*noise.BEFORE, *noise.AFTER),
+            said,
             questions.words(),
             questions.vqa_answers(worlds[0]),
         )
@@ -101,7 +119,7 @@ class CaptionedExamples:
         """`spoilt`: the noise of the captions; `all_hidden` as in `MaskedTexts`."""
         self.scenes = SceneExamples(source.scenes, split, seed)
         self.captions = NoisyCaptions(self.scenes, spoilt)
-        self.renderer, self.encode = source.scenes.renderer, source.scenes.encode
+        self.encode = source.scenes.encode
         # Seed and index give the scene: what is hidden of its caption follows from other draws.
         self.texts = MaskedTexts(
             self, source.text, TextData(**vars(hidden)), seed + 1, all_hidden=all_hidden
@@ -112,7 +130,7 @@ class CaptionedExamples:
 
     def scene(self, index: int) -> "Scene":
         """The scene graph of one picture."""
-        return self.scenes.scene(index)
+        return self.captions.scene(index)
 
     def caption(self, index: int) -> str:
         """The sentence that stands beside a picture; `captions.told` says what was done to it."""
@@ -124,8 +142,7 @@ class CaptionedExamples:
 
     def __getitem__(self, index: int) -> dict:
         """image uint8 (h, w, 3), picture_id, an int, and what `MaskedTexts` gives."""
-        image = self.renderer.image(self.scene(index))
-        return {"image": image, "picture_id": index} | self.texts[index]
+        return {"image": self.captions.image(index), "picture_id": index} | self.texts[index]
 
     def collate(self, examples: list[dict]) -> dict:
         """image (b, 3, h, w), picture_ids (b) int64; and (b, t) each: input_ids, attention_mask,

@@ -1,7 +1,8 @@
 """Captions as the web has them: some belong to another picture, some lack a thing, some add words.
 
 The clean caption stays known, so that what noise costs, and what a method wins back, is measured.
-Which caption is spoilt, and how, follows from (seed, index) alone.
+Which caption is spoilt, and how, follows from (seed, index) alone. Beside this made noise there is
+real noise: drawings of Open Clip Art, titled by whoever uploaded them.
 """
 
 from dataclasses import dataclass, replace
@@ -13,9 +14,10 @@ from minivl.data.captions import caption
 from minivl.data.examples import SceneExamples
 from minivl.data.nouns import noun_phrase
 from minivl.data.scenes import PLACES, QUADRANTS, Scene, Thing, World
+from minivl.data.titled import TitledDrawings
 from minivl.errors import require_field
 
-Kind = Literal["none", "wrong", "missing", "extra"]
+Kind = Literal["none", "wrong", "missing", "extra", "titled"]
 
 BEFORE = ("stock photo of", "free download :", "vector image of", "best price for")
 AFTER = ("- high quality", "for sale", "free download", "stock photo", "royalty free image")
@@ -35,13 +37,17 @@ class NoiseData:
     """Captions that leave a thing out or, of a single thing, all but its name."""
     extra: float = 0.0
     """Captions that name a thing that is not there, or add words that tell nothing."""
+    titled: float = 0.0
+    """Pairs that are drawings of Open Clip Art with the titles that people gave them, right or not;
+    first fetched with `minivl data build --extra openclipart`."""
 
     def check(self) -> None:
         """Refuse shares that are none, or more than all captions (UserError)."""
         for name in vars(self):
             require_field(self, name, getattr(self, name) >= 0, "a share of 0 or more")
         fits = sum(vars(self).values()) <= 1 + 1e-9
-        require_field(self, "wrong", fits, "less: wrong, missing and extra add up to 1 at most")
+        expected = "less: wrong, missing, extra and titled add up to 1 at most"
+        require_field(self, "wrong", fits, expected)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Told:
     said: str
     """What training reads."""
     clean: str
-    """What is true."""
+    """What is true; of a titled drawing nobody knows, and the title stands here, too."""
 
 
 class NoisyCaptions:
@@ -61,11 +67,25 @@ class NoisyCaptions:
 
     Pictures i and i xor 2 exchange their captions, both pairs of neighbours of a group of four:
     so mirrored twins get another twins' captions, never each other's, and each caption stands in a
-    batch once.
+    batch once. Titled drawings take the place of a whole group.
     """
 
     def __init__(self, scenes: SceneExamples, noise: NoiseData):
+        """Raises DataError where titled drawings are asked for and were not fetched."""
         self.scenes, self.noise = scenes, noise
+        self.titled = TitledDrawings(scenes) if noise.titled else None
+
+    def scene(self, index: int) -> Scene:
+        """The scene graph of the picture."""
+        if self.titled is not None and self.drawn(index) == "titled":
+            return self.titled.scene(index)
+        return self.scenes.scene(index)
+
+    def image(self, index: int) -> np.ndarray:
+        """The picture, uint8 (height, width, 3)."""
+        if self.titled is not None and self.drawn(index) == "titled":
+            return self.titled.image(index)
+        return self.scenes.source.renderer.image(self.scenes.scene(index))
 
     def caption(self, index: int) -> str:
         """What training reads beside a picture."""
@@ -73,17 +93,24 @@ class NoisyCaptions:
 
     def told(self, index: int) -> Told:
         """The same with its truth, and what was done to it."""
-        clean, kind = self.scenes.caption(index), self.drawn(index)
+        kind = self.drawn(index)
+        if self.titled is not None and kind == "titled":
+            title = self.titled.title(index)
+            return Told(kind, title, title)
+        clean = self.scenes.caption(index)
         said = clean if kind == "none" else self.spoilt(index, kind)
         return Told("none" if said == clean else kind, said, clean)
 
     def drawn(self, index: int) -> Kind:
         """What is to be done to a caption."""
         exchanged, other = self._draw(index // 4, 6), self._draw(index, 5)
-        if exchanged.random() < self.noise.wrong:
+        lot = exchanged.random()
+        if lot < self.noise.titled:
+            return "titled"
+        if lot < self.noise.titled + self.noise.wrong:
             return "wrong"
         # Of the captions that are left, so that each share is one of all captions.
-        place = other.random() * (1 - self.noise.wrong)
+        place = other.random() * (1 - self.noise.titled - self.noise.wrong)
         if place < self.noise.missing:
             return "missing"
         return "extra" if place < self.noise.missing + self.noise.extra else "none"

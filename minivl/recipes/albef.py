@@ -20,6 +20,8 @@ Distillation is for noisy captions; these are clean unless told, in shares of al
   --noise.wrong 0.2        another picture's
   --noise.missing 0.2      a thing left out
   --noise.extra 0.2        a thing that is not there, or words that tell nothing
+  --noise.titled 0.3       real ones: drawings with the titles that people gave them, once
+                           `minivl data build --extra openclipart` has fetched them
 """
 
 from dataclasses import dataclass, field
@@ -236,7 +238,8 @@ class AlbefRecipe:
         from minivl.data.captioned import CaptionSource
 
         text = None if self.text_encoder is None else words_of(self.text_encoder)
-        return CaptionSource.load(self.data, text, separator=self.text.separator)
+        separator = self.text.separator
+        return CaptionSource.load(self.data, text, separator=separator, spoilt=self.noise)
 
     def build_model(self, text: "WordPiece") -> "Albef":
         """The encoders with their heads and twin; weights are drawn from torch's current seed."""

@@ -9,6 +9,7 @@ from minivl.visualize.style import (
     BLUE,
     GREEN,
     MUTED,
+    ORANGE,
     PURPLE,
     VERMILLION,
     Caption,
@@ -28,12 +29,14 @@ SAID: dict[Kind, tuple[str, str, str]] = {
     "wrong": ("✗", "another picture's", VERMILLION),
     "missing": ("✗", "something left out", BLUE),
     "extra": ("✗", "something added", PURPLE),
+    "titled": ("?", "what somebody called it", ORANGE),
 }
 """Kind of noise -> mark, words and colour."""
 
 READ = (
     "What training reads stands beside each picture, under what was done to it. Where that is not "
-    "the whole truth, the true caption follows in grey: training never sees it."
+    "the whole truth, the true caption follows in grey: training never sees it. Of a drawing that "
+    "somebody titled, nobody knows it."
 )
 
 
@@ -55,12 +58,12 @@ def noisy_captions(images: np.ndarray, told: Sequence[Told]) -> Picture:
         left += SIDE + 0.12
         write(figure, left, top, f"{mark} {words}", color=colour, fontweight="bold", fontsize=9.5)
         write(figure, left, top + 0.22, wrap(one.said, 38, 2), fontsize=9.5)
-        if one.kind != "none":
+        if one.said != one.clean:
             clean = wrap(f"true: {one.clean}", 42, 3)
             write(figure, left, top + 0.62, clean, color=MUTED, fontsize=8.5)
     alt = " ".join(
         f"“{one.said}”: {SAID[one.kind][1]}"
-        + ("." if one.kind == "none" else f"; true would be “{one.clean}”.")
+        + ("." if one.said == one.clean else f"; true would be “{one.clean}”.")
         for one in told
     )
     figure.caption = Caption("Captions as the web has them", alt, READ)

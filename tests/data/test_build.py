@@ -9,10 +9,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minivl.data.build import build, emoji, fetch, photos, sources, sprites, texts, wordnet
+from minivl.commands import data as command
+from minivl.data import titled
+from minivl.data.build import (
+    build,
+    emoji,
+    fetch,
+    openclipart,
+    photos,
+    sources,
+    sprites,
+    texts,
+    wordnet,
+)
 from minivl.data.build.colours import colour_names
 from minivl.data.build.pack import Writer
-from minivl.data.pack import verify
+from minivl.data.pack import Pack, verify
 from minivl.errors import DataError, UserError
 
 
@@ -450,3 +462,139 @@ def test_what_is_written_can_be_verified_and_nothing_old_stays(tmp_path):
         assert np.array_equal(np.asarray(picture), seen)
     (tmp_path / "a.txt").write_bytes(b"tex7")
     assert len(verify(tmp_path)) == 1
+
+
+# Open Clip Art
+
+PUBLIC = "http://web.resource.org/cc/PublicDomain"
+
+
+def svg(title="", *keywords, licence=PUBLIC):
+    """A drawing with the metadata that an uploader's form wrote."""
+    listed = "".join(f"<rdf:li>{word}</rdf:li>" for word in keywords)
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+    <svg xmlns="http://www.w3.org/2000/svg" xmlns:cc="http://web.resource.org/cc/"
+     xmlns:dc="http://purl.org/dc/elements/1.1/"
+     xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><title>file</title>
+    <metadata><rdf:RDF><cc:Work rdf:about="">{title}
+    <dc:subject><rdf:Bag>{listed}</rdf:Bag></dc:subject>
+    <dc:publisher><cc:Agent><dc:title>Open Clip Art</dc:title></cc:Agent></dc:publisher>
+    <cc:license rdf:resource="{licence}"/></cc:Work></rdf:RDF></metadata></svg>""".encode()
+
+
+def named(title, *keywords, **terms):
+    return svg(f"<dc:title>{title}</dc:title>", *keywords, **terms)
+
+
+def png(colour, size=(20, 10)):
+    out = io.BytesIO()
+    Image.new("RGBA", size, colour).save(out, "PNG")
+    return out.getvalue()
+
+
+DRAWINGS = {
+    "animals/birds/cigno_01": (named("  Cigno\n2 ", "bird", "", "bird", "swan"), png("blue")),
+    "food/fruit/apple": (named("R16 sibmission &amp; more"), png("red")),
+    "tools/lock": (named("nosmoke"), png("green")),
+    "food/fruit/apple_again": (named("apple"), png("red")),  # the same picture
+    "people/invisible": (named("ghost"), png((0, 0, 0, 0))),
+    "people/unpictured": (named("nobody"), None),
+    "people/broken": (named("half"), png("red")[:40]),
+    "plants/untitled": (svg(), png("lime")),
+    "plants/emptily_titled": (svg("<dc:title/>"), png("navy")),
+    "plants/torn": (b"<svg>", png("teal")),
+    "office/pen": (
+        named("pen", licence="http://creativecommons.org/licenses/GPL/2.0/"),
+        png("gold"),
+    ),
+    "office/ink": (svg("<dc:title>ink</dc:title>", licence=""), png("pink")),
+    "tools/weapons/boomerang": (named("boomerang"), png("tan")),
+    "recreation/toy": (named("toy", "water gun"), png("plum")),
+    "shapes/star": (named("gramastar"), png("snow")),
+}
+TAKEN = {"animals/birds/cigno_01": "Cigno 2", "food/fruit/apple": "R16 sibmission & more",
+         "tools/lock": "nosmoke"}  # fmt: skip
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Two miniature packages, pinned: where the build looks for downloads."""
+    kinds = {"svg": 0, "png": 1}
+    files = {
+        kind: {
+            f"usr/share/openclipart/{kind}/{path}.{kind}": both[which]
+            for path, both in DRAWINGS.items()
+            if both[which] is not None
+        }
+        for kind, which in kinds.items()
+    }
+    files["svg"][openclipart.COPYRIGHT] = b"Public Domain Dedication"
+    made = []
+    for kind, one in zip(kinds, sources.OPENCLIPART, strict=True):
+        path = deb(tmp_path / one.file, files[kind])
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        made.append(sources.Source(**{**vars(one), "sha256": digest}))
+    monkeypatch.setattr(sources, "OPENCLIPART", tuple(made))
+    return tmp_path
+
+
+def test_titled_drawings_become_a_pack_of_their_own(packages, monkeypatch, capsys):
+    out = packages / "extras"
+    for where in ({}, {"out": out}):
+        monkeypatch.setenv(titled.ENVIRONMENT, str(out))
+        flags = [f"--{name}={value}" for name, value in where.items()]
+        asked = ["build", "--extra", "openclipart", f"--downloads={packages}", *flags]
+        assert command.main(asked) == 0
+    assert verify(out / "openclipart") == []
+    drawings = titled.load_drawings()
+    assert {one.id: one.name for one in drawings.concepts} == TAKEN
+    swan = drawings.concept("animals/birds/cigno_01")
+    assert (swan.group, swan.subgroup, swan.keywords) == ("animals", "birds", ("bird", "swan"))
+    for path, colour in zip(TAKEN, ("blue", "red", "green"), strict=True):
+        assert drawings.concept(path).colour["openclipart"] == colour
+        assert (drawings.sprite("openclipart", path)[..., 3] > 127).sum() == 64 * 32
+    said = capsys.readouterr().out
+    assert "3 drawings, 3 different titles, 2.3 words each" in said
+    for reason in ("2 without a title", "1 not readable", "2 not public domain",
+                   "2 unfit for a course", "4 without a picture of their own"):  # fmt: skip
+        assert reason in said
+    assert f"{titled.ENVIRONMENT}={out}" in said
+
+
+def test_the_extra_says_whose_it_is(packages):
+    openclipart.build_openclipart(packages / "out", packages)
+    root = packages / "out"
+    assert "Public Domain Dedication" in (root / "NOTICE").read_text(encoding="utf8")
+    listed = json.loads((root / "SOURCES.json").read_text(encoding="utf8"))
+    assert [one["package"] for one in listed] == ["openclipart-svg", "openclipart-png"]
+    facts = Pack.load(root).vendors["openclipart"]
+    assert facts.licence.startswith("public-domain") and facts.version == listed[1]["version"]
+
+
+def test_packages_without_one_titled_drawing_are_an_error(packages, monkeypatch):
+    monkeypatch.setattr(openclipart, "FOLDERS", ("logos",))
+    with pytest.raises(DataError, match="no drawing"):
+        openclipart.build_openclipart(packages / "out", packages)
+    assert not (packages / "out").exists()
+
+
+def test_a_drawing_of_hundreds_of_megabytes_is_left_out(monkeypatch):
+    assert openclipart.drawn(png("red", (20, 10))).shape == (64, 64, 4)
+    monkeypatch.setattr(openclipart, "LARGEST", 199)
+    assert openclipart.drawn(png("red", (20, 10))) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "title", "keyword", "taken"),
+    [
+        ("tools/saw", "old saw", "", True),
+        ("tools/saw", "Guns", "", False),
+        ("animals/frog", "2_dead_frogs", "", False),
+        ("people/child", "child", "sexy", False),
+        ("education/paper", "certificate", "smoker begun", True),  # parts of words are no words
+        ("food/beverages/alcohol/cup", "cup", "", False),
+    ],
+)
+def test_what_does_not_fit_a_course_is_left_out(path, title, keyword, taken):
+    found = openclipart.Drawing(title, (keyword,), public=True)
+    assert (openclipart.refused(path, found) == "") == taken

@@ -11,6 +11,7 @@ TOLD = [
     Told("missing", "a dog", "a dog on the left and a key on the right"),
     Told("extra", "a bell for sale", "a bell"),
     Told("wrong", "a fish", "a zebra"),
+    Told("titled", "R16 sibmission", "R16 sibmission"),
 ]
 
 
@@ -19,9 +20,9 @@ def texts(figure):
 
 
 def test_each_kind_is_named_and_only_spoilt_captions_have_a_truth():
-    figure = noisy_captions(np.stack([GREY] * 5), TOLD)
+    figure = noisy_captions(np.stack([GREY] * 6), TOLD)
     shown = texts(figure)
-    assert len(figure.axes) == 5
+    assert len(figure.axes) == 6
     for one in TOLD:
         mark, words, _ = SAID[one.kind]
         assert f"{mark} {words}" in shown and one.said in shown
@@ -29,6 +30,7 @@ def test_each_kind_is_named_and_only_spoilt_captions_have_a_truth():
     assert "true: a cow" in shown and "true: a cat" not in shown
     alt = figure.caption.alt
     assert "“a bus”: another picture's; true would be “a cow”." in alt
+    assert "“R16 sibmission”: what somebody called it." in alt
     assert "“a cat”: as it should be." in alt and figure.caption.title and figure.caption.text
 
 
@@ -40,7 +42,7 @@ def test_each_row_has_two():
 
 
 def test_nothing_lies_on_anything_else():
-    figure = noisy_captions(np.stack([GREY] * 5), TOLD)
+    figure = noisy_captions(np.stack([GREY] * 6), TOLD)
     figure.canvas.draw()
     boxes = [text.get_window_extent() for text in figure.texts]
     boxes += [axes.get_window_extent() for axes in figure.axes]
