@@ -78,6 +78,10 @@ TOLD = re.compile(r"\b(animal|plant|person|artifact|living thing)s?\b", re.IGNOR
 """The names of the topics and of the classes: a definition that says one gives itself away."""
 
 
+Definitions = dict[str, tuple[str, ...]]
+"""Class -> texts."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """One sentence or two, and the right answer."""
@@ -220,8 +224,8 @@ def two_things(worlds: Worlds, seed: int, index: int) -> Scene:
 
 
 @lru_cache(maxsize=4)
-def definitions(pack: Pack, words: WordPiece, longest: int) -> dict[str, tuple[str, ...]]:
-    """Class -> WordNet's definitions that the vocabulary can say in `longest` pieces."""
+def definitions(pack: Pack, words: WordPiece, longest: int) -> Definitions:
+    """WordNet's definitions of each class that the vocabulary can say in `longest` pieces."""
     kinds: dict[str, set[str]] = {}
     for gloss in pack.glosses():
         if gloss.topic in TOPICS:
@@ -238,36 +242,37 @@ def definitions(pack: Pack, words: WordPiece, longest: int) -> dict[str, tuple[s
     return {answer: tuple(texts) for answer, texts in rows.items()}
 
 
-class Definitions:
-    """The definitions of one side, in an endless order that favours neither class.
+def one_side(rows: Definitions, *, held_out: bool) -> Definitions:
+    """The definitions that are kept for the test, or the others; `share` decides, as for `texts`.
+
+    DataError if a class has none.
+    """
+    chosen = {
+        answer: tuple(text for text in texts if (share(text) < HELD_OUT) == held_out)
+        for answer, texts in rows.items()
+    }
+    for answer, texts in chosen.items():
+        if not texts:
+            side = "test" if held_out else "training"
+            raise DataError(
+                f"no definition of the class {answer!r} is left for the {side}",
+                "choose a larger vocabulary_size or max_length",
+            )
+    return chosen
+
+
+def gloss_kinds(rows: Definitions, seed: int, index: int) -> Judged:
+    """Definition number `index` of the endless sequence that `seed` names.
 
     Of each two that follow each other one is of each class, and none comes again before all of its
     class have come.
     """
-
-    def __init__(self, rows: dict[str, tuple[str, ...]], *, held_out: bool):
-        """`rows`: class -> definitions. DataError if a class has none on this side."""
-        self.rows = [
-            (answer, [text for text in texts if (share(text) < HELD_OUT) == held_out])
-            for answer, texts in rows.items()
-        ]
-        for answer, texts in self.rows:
-            if not texts:
-                side = "test" if held_out else "training"
-                raise DataError(
-                    f"gloss-kinds: the vocabulary can say no definition of the class {answer!r} "
-                    f"for the {side}",
-                    "choose a larger vocabulary_size or max_length",
-                )
-
-    def judged(self, seed: int, index: int) -> Judged:
-        """Definition number `index` of the sequence that `seed` names."""
-        pair, second = divmod(index, 2)
-        coin = int(np.random.default_rng((seed, pair, 8)).integers(2))
-        answer, texts = self.rows[coin ^ second]
-        epoch, offset = divmod(pair, len(texts))
-        text = texts[epoch_order(len(texts), seed, epoch)[offset]]
-        return Judged(kind="definition", text=text, answer=answer)
+    pair, second = divmod(index, 2)
+    coin = int(np.random.default_rng((seed, pair, 8)).integers(2))
+    answer = tuple(rows)[coin ^ second]
+    epoch, offset = divmod(pair, len(rows[answer]))
+    text = rows[answer][epoch_order(len(rows[answer]), seed, epoch)[offset]]
+    return Judged(kind="definition", text=text, answer=answer)
 
 
 # Examples.
@@ -297,7 +302,7 @@ class SentenceExamples:
         """(seed, index) -> sentences."""
         if self.task == "gloss-kinds":
             rows = definitions(self.source.scenes.pack, self.source.text, self.max_length)
-            return Definitions(rows, held_out=split != "train").judged
+            return partial(gloss_kinds, one_side(rows, held_out=split != "train"))
         tell = caption_answers if self.task == "caption-answers" else caption_pairs
         return partial(tell, partial(self.source.scenes.world, split))
 
