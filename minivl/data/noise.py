@@ -50,6 +50,11 @@ class NoiseData:
         require_field(self, "wrong", fits, expected)
 
 
+AWAY = 120 * 2**30
+"""Further than any training reads; even, so that twins stay twins, and a multiple of twice any
+number of wordings, so that captions stay of their kind."""
+
+
 @dataclass(frozen=True)
 class Told:
     """What stands beside a picture, and what should."""
@@ -65,9 +70,10 @@ class Told:
 class NoisyCaptions:
     """The captions of a sequence of scenes, spoilt as told; index in, sentence out.
 
-    Pictures i and i xor 2 exchange their captions, both pairs of neighbours of a group of four:
-    so mirrored twins get another twins' captions, never each other's, and each caption stands in a
-    batch once. Titled drawings take the place of a whole group.
+    A wrong caption is that of a picture which no training reaches, as on the web: were it another
+    one's of the batch, that batch would hold the true caption, too, and teach that it is wrong.
+    Mirrored twins get another twins' captions, never each other's. Groups of four pictures share
+    their lot; titled drawings take the place of a whole group.
     """
 
     def __init__(self, scenes: SceneExamples, noise: NoiseData):
@@ -118,7 +124,7 @@ class NoisyCaptions:
     def spoilt(self, index: int, kind: Kind) -> str:
         """A picture's caption after one kind of noise."""
         if kind == "wrong":
-            return self.scenes.caption(index ^ 2)
+            return self.scenes.caption(index + AWAY)
         kinds = self.scenes.source.data.captions
         # As `SceneExamples` words them: neighbours alike.
         wording, shown = kinds[index // 2 % len(kinds)], self.scenes.scene(index)
