@@ -17,7 +17,7 @@ from minivl.models.flava import Flava
 from minivl.models.twin import follow
 from minivl.nn.precision import wide
 from minivl.nn.transformer import init_transformer
-from minivl.objectives.momentum import soft_cross_entropy, soft_targets
+from minivl.objectives.momentum import soft_targets
 
 Batch = dict[str, Tensor]
 
@@ -207,7 +207,7 @@ class Finetuned(nn.Module):
         return self.head(self.exit(batch), batch)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """{the head's loss: scalar}, sum_r weight_r CE(logits_r, targets_r)."""
+        """{the head's loss: scalar}, sum_r weight_r CE(logits_r, targets_r); 0 of no rows."""
         targets, weights = self.head.targets(batch)
         found = targets.argmax(dim=1)
         if self.twin is not None:
@@ -216,9 +216,10 @@ class Finetuned(nn.Module):
             with torch.no_grad():
                 targets = soft_targets(self.twin.logits(batch), targets, self._alpha)
         logits = self.logits(batch)
-        self.monitors["accuracy"] = (logits.detach().argmax(dim=1) == found).float().mean()
-        # A mean over rows of weighted shares is 1/r of the weighted sum.
-        loss = soft_cross_entropy(logits, weights.unsqueeze(1) * targets) * len(logits)
+        right = (logits.detach().argmax(dim=1) == found).float().sum()
+        # Where no right answer is in a decoder's list there are no rows, and no mean over them.
+        self.monitors["accuracy"] = right / max(len(logits), 1)
+        loss = -(weights.unsqueeze(1) * targets * logits.log_softmax(dim=-1)).sum()
         return {self.head.loss: loss}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

@@ -166,6 +166,27 @@ def test_a_twin_teaches_every_piece(drawn, encoders, normal):
     torch.testing.assert_close(model(batch)["answering"], mixed, **CLOSE)
 
 
+@pytest.mark.parametrize("distill", [False, True])
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_a_batch_without_a_listed_answer_loses_nothing(drawn, encoders, normal, norm, distill):
+    pretrained = encoders(norm)
+    head = AnswerDecoder.like(pretrained, IDS, MASK)
+    model = drawn(Finetuned(WordsExit(pretrained), head, distill=distill)).train()
+    batch = {
+        "image": normal(0, 3, 3, 12, 12),
+        "input_ids": torch.arange(18).view(3, 6) + 4,
+        "attention_mask": torch.ones(3, 6, dtype=torch.bool),
+        "answer_shares": torch.zeros(3, 5, dtype=torch.float64),
+    }
+    loss = model(batch)["answering"]
+    assert loss.item() == 0 and model.monitors["accuracy"].item() == 0
+    loss.backward()
+    # Several processes wait for the gradient of all that is to learn.
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and not parameter.grad.any(), name
+
+
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_what_learns_is_exactly_what_is_read(drawn, encoders, normal, norm):
     pretrained = encoders(norm)
