@@ -497,9 +497,9 @@ DRAWINGS = {
     "food/fruit/apple": (named("R16 sibmission &amp; more"), png("red")),
     "tools/lock": (named("nosmoke"), png("green")),
     "food/fruit/apple_again": (named("apple"), png("red")),  # the same picture
-    "people/invisible": (named("ghost"), png((0, 0, 0, 0))),
-    "people/unpictured": (named("nobody"), None),
-    "people/broken": (named("half"), png("red")[:40]),
+    "education/invisible": (named("ghost"), png((0, 0, 0, 0))),
+    "education/unpictured": (named("nobody"), None),
+    "education/broken": (named("half"), png("red")[:40]),
     "plants/untitled": (svg(), png("lime")),
     "plants/emptily_titled": (svg("<dc:title/>"), png("navy")),
     "plants/torn": (b"<svg>", png("teal")),
@@ -510,6 +510,7 @@ DRAWINGS = {
     "office/ink": (svg("<dc:title>ink</dc:title>", licence=""), png("pink")),
     "tools/weapons/boomerang": (named("boomerang"), png("tan")),
     "recreation/toy": (named("toy", "water gun"), png("plum")),
+    "people/portrait": (named("somebody"), png("peru")),
     "shapes/star": (named("gramastar"), png("snow")),
 }
 TAKEN = {"animals/birds/cigno_01": "Cigno 2", "food/fruit/apple": "R16 sibmission & more",
