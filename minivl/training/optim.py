@@ -15,6 +15,9 @@ from minivl.training.recipe import Decayed, Training
 
 NEVER_DECAYED = {"pos_embed", "cls_token", "mask_token", "logit_scale"}
 
+STRIDE = 100
+"""Steps after which ALBEF's code raises the rate of its warm-up."""
+
 
 def is_decayed(name: str, parameter: torch.Tensor, decayed: Decayed = "weights") -> bool:
     """Whether weight decay pulls a parameter to zero.
@@ -102,14 +105,35 @@ def cosine(step: int, steps: int, *, start: float, end: float) -> float:
 
 def learning_rate(step: int, training: Training) -> float:
     """Learning rate of a step (counted from 0): linear warm-up to the peak, then a cosine."""
+    if training.schedule == "by_epochs":
+        return rate_by_epochs(step, training)
     if step < training.warmup_steps:
-        return training.lr * (step + 1) / training.warmup_steps
+        raised = (training.lr - training.warmup_lr) * (step + 1) / training.warmup_steps
+        return training.warmup_lr + raised
     return cosine(
         step - training.warmup_steps,
         training.steps - training.warmup_steps,
         start=training.lr,
         end=training.lr * training.final_lr_fraction,
     )
+
+
+def rate_by_epochs(step: int, training: Training) -> float:
+    """Learning rate of a step (counted from 0) as ALBEF's code has it, in stairs.
+
+    In the first epoch a warm-up that rises behind every hundredth step, then the peak; later ones
+    have one rate each, on a cosine over the epochs that does not quite reach its end. Its paper
+    (Li et al. 2021, arXiv 2107.07651, section 3.5) says warm-up and cosine only.
+    """
+    epoch = step * training.epochs // training.steps
+    if epoch > 0:
+        end = training.lr * training.final_lr_fraction
+        return cosine(epoch, training.epochs, start=training.lr, end=end)
+    warmed = max(step - 1, 0) // STRIDE * STRIDE
+    if warmed >= training.warmup_steps:
+        return training.lr
+    raised = (training.lr - training.warmup_lr) * warmed / training.warmup_steps
+    return training.warmup_lr + raised
 
 
 def set_weight_decay(optimizer: torch.optim.Optimizer, weight_decay: float) -> None:

@@ -12,6 +12,7 @@ from minivl.errors import require_field
 Decayed = Literal["weights", "all_but_vectors"]
 Size = Literal["test", "tiny", "small", "base"]
 Turns = Literal["drawn", "round_robin"]
+Schedule = Literal["cosine", "by_epochs"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -33,7 +34,14 @@ class Training:
     final_lr_fraction: float = 0.0
     """The cosine ends at this fraction of the peak."""
     warmup_steps: int = 100
-    """Steps of linear warm-up from zero."""
+    """Steps of linear warm-up."""
+    warmup_lr: float = 0.0
+    """Learning rate that the warm-up starts from."""
+    schedule: Schedule = "cosine"
+    """The cosine falls with every step, from the end of the warm-up; or as in ALBEF's code with
+    every epoch, from the end of the first one."""
+    epochs: int = 1
+    """How many epochs by_epochs counts in all steps together."""
     betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's two decay rates; Muon leaves it embeddings, norms, biases and what reads pixels."""
     eps: float = 1e-6
@@ -81,8 +89,12 @@ class Training:
         require_field(self, "workers", self.workers >= 1, "1 or more")
         for name in ("lr", "eps"):
             require_field(self, name, getattr(self, name) > 0, "a number above 0")
-        for name in ("weight_decay", "clip_norm", "threads", "prefetch", "evaluate_every"):
+        for name in ("warmup_lr", "weight_decay", "clip_norm"):
             require_field(self, name, getattr(self, name) >= 0, "0 or more")
+        for name in ("threads", "prefetch", "evaluate_every"):
+            require_field(self, name, getattr(self, name) >= 0, "0 or more")
+        fits = 1 <= self.epochs <= self.steps
+        require_field(self, "epochs", fits, f"1 to the {self.steps} steps of the training")
         for name in ("final_lr_fraction", "max_bad_fraction"):
             require_field(self, name, 0 <= getattr(self, name) <= 1, "a share from 0 to 1")
         require_field(

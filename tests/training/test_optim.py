@@ -75,6 +75,55 @@ def test_warm_up_is_a_line_to_the_peak_and_then_half_a_cosine_falls():
     assert 0.2 < rates[-1] < 0.201
 
 
+def test_a_warm_up_may_start_above_zero():
+    training = Training(steps=110, warmup_steps=10, lr=2.0, warmup_lr=1.0)
+    rates = [learning_rate(step, training) for step in range(12)]
+    assert rates[:10] == pytest.approx([1.1 + 0.1 * step for step in range(10)])
+    assert rates[9] == rates[10] == 2.0 > rates[11]
+
+
+def test_the_official_schedule_of_albef_goes_in_stairs():
+    """Numbers that the published scheduler gives: 30 epochs, 20 warm-up steps of 100 iterations."""
+    epoch = 7812
+    training = Training(
+        steps=30 * epoch,
+        lr=1e-4,
+        final_lr_fraction=0.1,
+        warmup_steps=2000,
+        warmup_lr=1e-5,
+        schedule="by_epochs",
+        epochs=30,
+    )
+    rates = [learning_rate(step, training) for step in range(30 * epoch)]
+    # The rate is set behind iterations 0, 100, ..., 2000.
+    assert {*rates[:101]} == {1e-5} and rates[101:201] == [pytest.approx(1.45e-5)] * 100
+    assert rates[2000] == pytest.approx(9.55e-5)
+    assert {*rates[2001:epoch]} == {1e-4}
+    by_epoch = [{*rates[n * epoch : (n + 1) * epoch]} for n in range(1, 30)]
+    assert all(len(rate) == 1 for rate in by_epoch)
+    falls = [rate.pop() for rate in by_epoch]
+    assert [falls[n - 1] for n in (1, 15, 29)] == pytest.approx([9.975e-5, 5.5e-5, 1.025e-5], 1e-3)
+    assert falls == pytest.approx(
+        [1e-5 + 4.5e-5 * (1 + math.cos(math.pi * n / 30)) for n in range(1, 30)]
+    )
+
+
+def test_stairs_without_a_warm_up_begin_at_the_peak():
+    training = Training(steps=40, warmup_steps=0, lr=1.0, schedule="by_epochs", epochs=4)
+    rates = [learning_rate(step, training) for step in range(40)]
+    assert rates[::10] == pytest.approx([1.0, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125)])
+    assert rates[9] == 1.0 and rates[10] == rates[19]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"), [({"epochs": 0}, "epochs"), ({"epochs": 11}, "epochs"),
+                         ({"warmup_lr": -1.0}, "warmup_lr")],
+)  # fmt: skip
+def test_a_schedule_that_is_none_is_refused(wrong, named):
+    with pytest.raises(UserError, match=named):
+        Training(**{"steps": 10, "warmup_steps": 0} | wrong).check()
+
+
 def test_cosine_runs_either_way_and_stays_at_its_end():
     assert [cosine(s, 4, start=0.9, end=1.0) for s in (0, 2, 4, 9)] == [0.9, 0.95, 1.0, 1.0]
 
