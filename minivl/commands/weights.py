@@ -22,6 +22,11 @@ reads it. Files are read where they lie, nothing is downloaded, and no pickle is
             bert    BERT-base: text encoder, fusion encoder and MLM head, and their twins
   export    albef   a run, or a file of weights under our names, under the official names
 
+Published models read pictures normalised by a mean and a deviation (ALBEF's code: CLIP's; DeiT:
+ImageNet's), ours read colours in [-1, 1]. The projection of patches takes up the difference: an
+imported model gives for our pictures what the published one gives for its own, and an exported one
+reads pictures as ALBEF's code prepares them.
+
 A file of pretraining may be imported as a run, which `minivl eval`, `show` and `train finetune`
 take like any other: give --out a folder.
 """

@@ -8,8 +8,10 @@
                      in pairs
     assignment       NLVR2's pre-training with text assignment
 
-All functions are pure: tensors by name in, tensors by name out. A name that is unknown or lacks
-its tensor is an error that says which. What is left out on purpose stands elsewhere in the file
+All functions are pure: tensors by name in, tensors by name out. Only two tensors change: official
+pictures are normalised by CLIP's mean and deviation, ours are in [-1, 1], and the patch projection
+takes care of that (see `pixels`). A name that is unknown or lacks its tensor is an error that says
+which. What is left out on purpose stands elsewhere in the file
 (`implied`), and is checked to say the same, or nothing reads it (`UNREAD`).
 """
 
@@ -34,6 +36,7 @@ from minivl.weights.names import (
     to_theirs,
     vit_names,
 )
+from minivl.weights.pixels import CLIP, Pixels, fold, unfold
 
 Task = Literal["pretrain", "retrieval", "vqa", "classification", "assignment"]
 
@@ -100,8 +103,12 @@ class Layout:
         return (*parts, *(f"{self.twin}{part}" for part in parts))
 
 
-def from_official(tensors: Tensors) -> Tensors:
-    """The tensors of an official file under our names. UserError where they are not ALBEF's."""
+def from_official(tensors: Tensors, pixels: Pixels | None = CLIP) -> Tensors:
+    """The tensors of an official file under our names. UserError where they are not ALBEF's.
+
+    `pixels`: the scale of the pictures that they were trained with; they come out for [-1, 1].
+    None: no tensor is changed, and the model reads pictures of the official scale.
+    """
     layout, told = official_layout(tensors), implied(tensors)
     names = names_of(layout)
     own = tensors.keys() - told.keys()
@@ -113,13 +120,14 @@ def from_official(tensors: Tensors) -> Tensors:
                 f"{name} differs from {_source_of(name)}, which ALBEF ties it to",
                 "use a file that ALBEF's own code has written",
             )
-    ours = to_ours(tensors, names)
+    ours = fold(to_ours(tensors, names), pixels)
     return ours | {name: ours[name].reshape(()) for name in ours.keys() & {"queue_pointer"}}
 
 
-def to_official(tensors: Tensors) -> Tensors:
+def to_official(tensors: Tensors, pixels: Pixels | None = CLIP) -> Tensors:
     """Our tensors under the official names, tied ones written twice, as the official code does.
 
+    `pixels`: the scale of the pictures that they will be given; None: no tensor is changed.
     UserError where the official code has no place for one of them, or finds none for its own.
     """
     layout = our_layout(tensors)
@@ -127,7 +135,7 @@ def to_official(tensors: Tensors) -> Tensors:
     read = [name for name in tensors if not name.startswith(layout.unread)]
     ours = {own for parts in names.values() for own in parts}
     check_names("a model for ALBEF's code", read, ours, EXPORT_REMEDY)
-    theirs = to_theirs(tensors, names)
+    theirs = to_theirs(unfold(tensors, pixels), names)
     theirs |= {name: theirs[name].reshape(1) for name in theirs.keys() & {"queue_ptr"}}
     if layout.task == "assignment":
         theirs["temp"] = torch.tensor(UNUSED_TEMPERATURE)

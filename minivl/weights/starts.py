@@ -13,12 +13,13 @@ from minivl.errors import UserError
 from minivl.nn.vit import interpolate_positions
 from minivl.weights.albef import bert_names, implied
 from minivl.weights.names import Names, Tensors, check_names, head_names, to_ours, vit_names
+from minivl.weights.pixels import IMAGENET, Pixels, fold
 
 TWIN = "momentum_encoder."
 ENCODERS = r"(image|text|fusion)_encoder\.|(image|text)_proj\.|mlm_head\."
 """What of a pretrained model goes on to tasks; the twin has just that."""
 
-IMAGENET = ("head.weight", "head.bias")
+CLASSES = ("head.weight", "head.bias")
 """DeiT's classifier of 1,000 classes: left out."""
 
 NEXT_SENTENCE = ("bert.pooler.", "cls.seq_relationship.")
@@ -32,13 +33,16 @@ FRESH_FROM_BERT = (
 """What neither DeiT nor BERT has, and ALBEF's pretraining begins with as it was drawn."""
 
 
-def from_deit(tensors: Tensors) -> Tensors:
+def from_deit(tensors: Tensors, pixels: Pixels | None = IMAGENET) -> Tensors:
     """DeiT-base (Touvron et al. 2020, arXiv 2012.12877) as ALBEF's image encoder.
 
-    The plain file: a distilled one has a second token, which ALBEF has no place for.
+    The plain file: a distilled one has a second token, which ALBEF has no place for. DeiT learned
+    on pictures normalised by ImageNet's mean and deviation, and sees ours as it saw those. ALBEF's
+    code gives it pictures normalised by CLIP's: `pixels=CLIP` begins as that does.
     """
     depth = len([name for name in tensors if re.fullmatch(r"blocks\.\d+\.norm1\.bias", name)])
-    return _renamed("DeiT", tensors, vit_names("", "image_encoder.", depth), IMAGENET)
+    ours = _renamed("DeiT", tensors, vit_names("", "image_encoder.", depth), CLASSES)
+    return fold(ours, pixels)
 
 
 def from_bert(tensors: Tensors, fusion_depth: int = 6) -> Tensors:

@@ -17,10 +17,14 @@ TASKS = ["pretrain", "retrieval", "vqa", "ve", "nlvr", "assignment"]
 
 
 def same(found, wanted):
+    """Equal; projections of patches, which the scale of colours goes through, but for rounding."""
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         assert found[name].dtype == value.dtype, name
-        assert torch.equal(found[name], value), name
+        if "patch_embed" in name:
+            assert torch.allclose(found[name], value, rtol=0, atol=1e-13), name
+        else:
+            assert torch.equal(found[name], value), name
 
 
 @pytest.mark.parametrize("twins", [True, False])
@@ -35,7 +39,9 @@ def test_in_and_out_again(official, task, twins):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_number_comes_in_once(official, task):
-    """All drawn numbers differ: they are there, each once, but for what a file says twice."""
+    """All drawn numbers differ: they are there, each once, but for what a file says twice.
+
+    With the official scale of colours no number changes."""
     theirs = official(task)
     once = [
         value
@@ -45,14 +51,14 @@ def test_every_number_comes_in_once(official, task):
     ]
     found, wanted = (
         torch.cat([one.flatten().double() for one in tensors]).sort().values
-        for tensors in (from_official(theirs).values(), once)
+        for tensors in (from_official(theirs, None).values(), once)
     )
     assert torch.equal(found, wanted)
 
 
 def test_where_some_tensors_end_up(official):
     theirs = official("pretrain")
-    ours = from_official(theirs)
+    ours = from_official(theirs, None)
     qkv = theirs["visual_encoder.blocks.1.attn.qkv.weight"]
     for place, letter in enumerate("qkv"):
         part = ours[f"image_encoder.transformer.blocks.1.attention.{letter}_proj.weight"]

@@ -32,8 +32,13 @@ def pretrained(official):
 
 
 def same(found, wanted):
+    """Equal; projections of patches, which the scale of colours goes through, but for rounding."""
     assert found.keys() == wanted.keys()
-    assert all(torch.equal(found[name], value) for name, value in wanted.items())
+    for name, value in wanted.items():
+        if "patch_embed" in name:
+            assert torch.allclose(found[name], value, rtol=1e-6, atol=1e-6), name
+        else:
+            assert torch.equal(found[name], value), name
 
 
 def run(*argv):

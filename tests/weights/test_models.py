@@ -13,6 +13,7 @@ from minivl.nn.bert import Bert
 from minivl.nn.fusion import FusionEncoder
 from minivl.nn.vit import ViT
 from minivl.weights.albef import from_official, our_layout, to_official
+from minivl.weights.pixels import CLIP
 from minivl.weights.starts import FRESH_FROM_BERT, for_vqa, from_bert, from_deit, load, with_twins
 
 WIDTH = 8
@@ -48,8 +49,8 @@ def test_a_model_goes_out_and_into_another(task):
     model, other = model_of(task), model_of(task)
     layout = our_layout(model.state_dict())
     drawn = {name: value.clone() for name, value in other.state_dict().items()}
-    official = to_official(model.state_dict())
-    stays = set(load(other, from_official(official), fresh=layout.unread))
+    official = to_official(model.state_dict(), None)
+    stays = set(load(other, from_official(official, None), fresh=layout.unread))
     for name, value in other.state_dict().items():
         wanted = drawn[name] if name in stays else model.state_dict()[name]
         assert torch.equal(value, wanted), name
@@ -62,9 +63,9 @@ def test_an_official_file_fills_the_model(task, official):
     """Names and shapes of the official code, written down in conftest, are those of our model."""
     model = model_of(task).double()
     theirs = official(task)
-    ours = from_official(theirs)
+    ours = from_official(theirs, None)
     load(model, ours, fresh=our_layout(ours).unread)
-    found = to_official(model.state_dict())
+    found = to_official(model.state_dict(), None)
     assert found.keys() == theirs.keys()
     assert all(torch.equal(found[name].double(), theirs[name].double()) for name in theirs)
 
@@ -94,7 +95,7 @@ def test_deit_and_bert_begin_a_pretraining(official):
         if n.startswith(start) and "crossattention" not in n
     }
     model = model_of("pretrain").double()
-    stays = load(model, with_twins(from_deit(deit) | from_bert(bert, 3)), FRESH_FROM_BERT)
+    stays = load(model, with_twins(from_deit(deit, CLIP) | from_bert(bert, 3)), FRESH_FROM_BERT)
     state, wanted = model.state_dict(), from_official(theirs)
     for name, value in state.items():
         if name not in stays and not name.startswith("momentum_encoder."):

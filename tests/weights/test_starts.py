@@ -6,6 +6,7 @@ from torch import nn
 
 from minivl.errors import UserError
 from minivl.weights.albef import from_official, our_layout
+from minivl.weights.pixels import CLIP
 from minivl.weights.starts import (
     FRESH_FROM_BERT,
     for_classification,
@@ -130,7 +131,7 @@ def test_deit(official):
         if name.startswith("visual_encoder.")
     }
     classes = {"head.weight": torch.zeros(10, 8), "head.bias": torch.zeros(10)}
-    found = from_deit(file | classes)
+    found = from_deit(file | classes, CLIP)
     common(found, from_official(official("pretrain")))
     assert len(found) == 2 + 2 + 2 + 2 * 16
     distilled = {"dist_token": torch.zeros(1, 1, 8)}
