@@ -14,7 +14,7 @@ from minivl.data.unit_tasks import BOXES, TaskName, task_examples
 from minivl.evaluation.embed import evaluating
 from minivl.evaluation.pools import EVALUATION_SEED
 from minivl.visualize.boxes import boxes_found, growing_boxes
-from minivl.visualize.found import Boxes, Example
+from minivl.visualize.found import Boxes, Example, name_of
 from minivl.visualize.queries import Looked, asked_where, query_attention
 from minivl.visualize.style import Picture
 
@@ -25,6 +25,10 @@ WATCHED: Split = "validation"
 GROUPS: dict[Split, str] = {
     "validation": "By artists whom training knows",
     "twemoji": "By an artist it never saw",
+}
+QUESTIONS: dict[TaskName, str] = {
+    "scene-vqa": "Where an answer comes from",
+    "scene-ve": "Where a verdict comes from",
 }
 POOL, GROWING, ASKED = 48, 4, 4
 """Pictures, or questions, to choose from; of those, how many are shown in each figure."""
@@ -60,9 +64,9 @@ def unit_figures(
         figures[f"boxes_{named(task)}"] = in_groups(model.for_task(task), source, device)
     if boxes:
         figures["queries"] = what_queries_see(model.for_task(boxes[0]), source, device)
-    for task in ("scene-vqa", "scene-ve"):
+    for task, title in QUESTIONS.items():
         if task in model.tasks:
-            figures[f"asked_{named(task)}"] = questions(model.for_task(task), source, device)
+            figures[f"asked_{named(task)}"] = questions(model.for_task(task), source, device, title)
     return figures
 
 
@@ -80,7 +84,7 @@ def tasks_with_boxes(model: "Unit") -> list[TaskName]:
 
 
 def scenes_of(source: TextSource, task: TaskName, split: Split) -> SceneBoxes:
-    """Pictures that neither training nor evaluation order differently."""
+    """The pictures that the evaluation reads, in its order."""
     return task_examples(source, task, split, EVALUATION_SEED)
 
 
@@ -144,9 +148,9 @@ def attributes_said(found: Mapping[str, torch.Tensor], names: Sequence[str]) -> 
     """Of each box its likeliest two attributes, where they are likely: "small red"."""
     if "attributes" not in found:
         return []
-    shares, places = found["attributes"].float().softmax(dim=-1).topk(min(2, len(names)))
+    shares, places = found["attributes"].float().softmax(dim=-1).topk(2)
     return [
-        " ".join(names[at] for at in sorted(own[likely >= TELLING].tolist()))
+        " ".join(name_of(at, names) for at in sorted(own[likely >= TELLING].tolist()))
         for likely, own in zip(shares.cpu(), places.cpu(), strict=True)
     ]
 
@@ -175,13 +179,14 @@ def what_queries_see(model: "OneTask", source: TextSource, device: torch.device)
     return query_attention(Example(example["image"], boxes, truth), on_picture(looks, example))
 
 
-def questions(model: "OneTask", source: TextSource, device: torch.device) -> Picture:
+def questions(model: "OneTask", source: TextSource, device: torch.device, title: str) -> Picture:
     """Some questions, each of another kind, and where the query that answers looks."""
     examples = TaskExamples(source, model.task, WATCHED, EVALUATION_SEED, "both")
     kinds = [examples.asked(number).kind for number in range(POOL)]
     turn = [kinds[:number].count(kind) for number, kind in enumerate(kinds)]
     chosen = sorted(range(POOL), key=lambda number: turn[number])[:ASKED]
-    return asked_where([looked(model, examples, number, device) for number in chosen])
+    found = [looked(model, examples, number, device) for number in chosen]
+    return asked_where(found, title=title)
 
 
 def looked(model: "OneTask", examples: TaskExamples, number: int, device: torch.device) -> Looked:
@@ -195,12 +200,12 @@ def looked(model: "OneTask", examples: TaskExamples, number: int, device: torch.
     shares = (scores.sigmoid() if task.soft else scores.softmax(dim=0)).cpu()
     said = int(shares.argmax())
     looks = torch.stack([block[0, :, 0].float().mean(dim=0) for block in maps]).cpu().numpy()
-    read = 1 if task.first_word_only else batch["input_ids"].shape[1]
+    read = 1 if task.first_word_only else len(example["input_ids"])
     return Looked(
         image=example["image"],
         question=asked.text,
-        words=tuple(source_words(examples)[i] for i in batch["input_ids"][0, :read].tolist()),
-        answer=examples.answers[said],
+        words=tuple(examples.source.text.vocab[i] for i in example["input_ids"][:read]),
+        answer=name_of(said, examples.answers),
         share=float(shares[said]),
         right=tuple(asked.shares),
         picture=on_picture(looks[:, : looks.shape[1] - read], example),
@@ -215,20 +220,13 @@ def on_picture(looks: np.ndarray, example: Mapping[str, Any]) -> np.ndarray:
     return looks.reshape(*looks.shape[:-1], rows, -1)
 
 
-def source_words(examples: TaskExamples) -> Sequence[str]:
-    """The vocabulary, by ids."""
-    return examples.source.text.vocab
-
-
 def on(device: torch.device, batch: Mapping[str, Any]) -> dict[str, Any]:
     """The batch's tensors on the device."""
     return {name: value.to(device) for name, value in batch.items()}
 
 
 def rounded(values: torch.Tensor) -> list:
-    """Numbers as a line of JSON holds them, in four digits."""
-    return [
-        one if isinstance(one, int) else [round(part, 4) for part in one]
-        if isinstance(one, list) else round(one, 4)
-        for one in values.tolist()
-    ]  # fmt: skip
+    """Numbers as a line of JSON holds them: whole ones, or with four digits."""
+    if values.is_floating_point():
+        return values.cpu().double().numpy().round(4).tolist()
+    return values.tolist()

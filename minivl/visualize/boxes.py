@@ -85,7 +85,7 @@ def growing_boxes(
     heights = [row_height(side, row, wrong=1) for row in rows]
     tops = EDGE + 0.48 + np.cumsum([0.0, *heights])
     width = 2 * EDGE + len(moments) * (side + NEAR) + side
-    figure = Picture(figsize=(max(width, 6.5), tops[-1] + FOOT))
+    figure = Picture(figsize=(max(width, 7.3), tops[-1] + FOOT))
     write(figure, EDGE, EDGE, "what is there", fontweight="bold", fontsize=9.5)
     for example, top in zip(last, tops, strict=False):
         draw_truth(figure, EDGE, top, side, example)
@@ -174,6 +174,6 @@ def in_notebook() -> bool:
 
 
 def spread(steps: Sequence[int], count: int) -> list[int]:
-    """The first, the last, and of those between so many that there are at most `count`."""
-    places = np.linspace(0, len(steps) - 1, min(count, len(steps)))
-    return [steps[number] for number in places.round().astype(int)]
+    """The first, the last, and at most so many in all; the early ones, that change fast, denser."""
+    wanted = np.linspace(steps[0] ** 0.5, steps[-1] ** 0.5, max(count, 2)) ** 2
+    return sorted({min(steps, key=lambda step: abs(step - one)) for one in wanted})

@@ -71,7 +71,7 @@ class Boxes:
             torch.as_tensor(found[name]).detach().cpu().numpy()
             for name in ("boxes", "scores", "labels")
         )
-        names = tuple(classes[label] for label in labels)
+        names = tuple(name_of(label, classes) for label in labels)
         return cls(boxes.reshape(-1, 4), names, scores, tuple(notes))
 
     @classmethod
@@ -92,6 +92,11 @@ class Example(NamedTuple):
     image: np.ndarray
     found: Boxes
     truth: Boxes
+
+
+def name_of(number: int, names: Sequence[str]) -> str:
+    """A class's name; a model may have more classes than there are names."""
+    return names[number] if number < len(names) else f"class {number}"
 
 
 # Judge.

@@ -114,9 +114,9 @@ class Looked:
 
 
 @styled
-def asked_where(asked: Sequence[Looked]) -> Picture:
+def asked_where(asked: Sequence[Looked], *, title: str = "Where an answer comes from") -> Picture:
     """Question, answer and picture; block by block what is looked at, and bars for the words."""
-    blocks = len(asked[0].picture)
+    blocks = min(len(asked[0].picture), BLOCKS)
     abreast = 2 if blocks <= 2 else 1
     wide = (WIDTH - 2 * EDGE - (abreast - 1) * GAP) / abreast
     side = min((wide - blocks * 0.08) / (blocks + 1), 1.4)
@@ -131,7 +131,7 @@ def asked_where(asked: Sequence[Looked]) -> Picture:
         f"“{one.question}”: {one.verdict}; {', '.join(attention_told(one))}." for one in asked
     )
     alt = f"Questions with pictures under the attention of the query that answers. {told}"
-    figure.caption = Caption("Where an answer comes from", alt, ASKED)
+    figure.caption = Caption(title, alt, ASKED)
     return figure
 
 
@@ -158,9 +158,10 @@ def draw_asked(
     for number, word in enumerate(one.words):
         axes.text(side - 0.04, number, wrap(word, 16, 1), va="center_baseline", fontsize=9,
                   ha="right")  # fmt: skip
-    for block, (seen, read) in enumerate(zip(one.picture, one.said, strict=True), start=1):
-        left = x + block * (side + 0.08)
-        write(figure, left, top, f"block {block}", fontsize=9, color=MUTED)
+    chosen = np.linspace(0, len(one.picture) - 1, min(len(one.picture), BLOCKS)).round().astype(int)
+    for column, block in enumerate(chosen, start=1):
+        left, seen, read = x + column * (side + 0.08), one.picture[block], one.said[block]
+        write(figure, left, top, f"block {block + 1}", fontsize=9, color=MUTED)
         panel(figure, left, top + LINE, side, one.image, seen)
         write(figure, left, below, f"picture {100 * seen.sum():.0f} %", fontsize=9)
         write(figure, left, below + LINE, f"words {100 * read.sum():.0f} %", fontsize=9)
@@ -174,6 +175,7 @@ def draw_bars(
     axes = word_axes(figure, x, y, side, len(shares))
     lengths = (side - 0.42) * shares / max(most, 1e-9)
     axes.barh(range(len(shares)), lengths, height=0.62, color=BLUE)
+    axes.axvline(0, color=MUTED, linewidth=1)
     for number, (share, length) in enumerate(zip(shares, lengths, strict=True)):
         if share >= 0.005:
             axes.text(length + 0.04, number, f"{100 * share:.0f} %", va="center_baseline",
@@ -190,7 +192,7 @@ def word_axes(figure: Picture, x: float, y: float, side: float, words: int) -> A
 def attention_told(one: Looked) -> list[str]:
     """Of each block, how much goes to the picture, and the word that gets most."""
     return [
-        f"block {block}: picture {100 * seen.sum():.0f} %, most of the words "
-        f"{one.words[int(read.argmax())]} {100 * read.max():.0f} %"
+        f"block {block}: picture {100 * seen.sum():.0f} %, of the words most to "
+        f"“{one.words[int(read.argmax())]}” {100 * read.max():.0f} %"
         for block, (seen, read) in enumerate(zip(one.picture, one.said, strict=True), start=1)
     ]
