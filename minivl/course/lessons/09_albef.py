@@ -518,6 +518,21 @@ table("flickr_zero_shot")
 # %% [markdown]
 # At $k=1$ nothing is exchanged. A second look is as good as its judge, and each further candidate may
 # fool it. The paper looks at 128 of Flickr30K's 1,000.
+#
+# When is it worth its price? Three or four things a picture, and a summary of eight numbers instead of
+# 96: **predict** which of the two stages suffers.
+
+# %%
+from minivl.course.measured import ALBEF_CROWDED
+
+print(ALBEF_CROWDED.command("seed 0"))
+ablation(study=ALBEF_CROWDED)
+
+# %% [markdown]
+# ![The same things in four arrangements: similarity cannot tell them apart, fusion can](../assets/arrangements.png)
+#
+# A summary can be full. Fusion looks again, at all patches: it need not have kept anything. In the last two
+# columns, all four candidates hold the same things.
 
 # %% [markdown]
 # ## 10. Where the words are
@@ -548,6 +563,10 @@ words_figure(found)
 # | queue's start | – | noise, unmarked | as the code |
 # | queue and batch | – | must divide | need not |
 # | warm-up | 1,000 steps | 2,000 | 2,000 at `base` |
+# | rate | cosine | falls once an epoch | cosine; `--schedule by_epochs` |
+# | weight decay | – | temperature, positions, class token, too | `--decayed` |
+# | answers ranked | by likelihood | first piece twice | `--official-ranking` |
+# | colours | – | CLIP's mean and deviation | -1 to 1; import converts |
 # | [SEP] | – | none | none at `base` |
 # | summary | class tokens | class tokens | tiny: the mean patch |
 # | "zero-shot" Flickr30K | first fine-tuned on COCO | the same | – |

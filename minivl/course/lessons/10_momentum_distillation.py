@@ -178,7 +178,7 @@ line_chart(range(1, 21), curves, title="40 % of the captions are wrong", xlabel=
 # Errors differ from caption to caption, truth repeats itself. A step towards a wrong caption is
 # undone by the next true ones, unless that caption is seen again and again. The mean over some
 # fifty steps keeps what all of them say, and little of each. The twin is no wiser, only slower. In
-# the end it learns the errors as well: its curves fall behind the student's.
+# the end it learns the errors as well: its curves fall, too, but later than the student's.
 #
 # </details>
 #
