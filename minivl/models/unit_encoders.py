@@ -84,7 +84,8 @@ class UnitImageEncoder(nn.Module):
             return places.new_ones(places.shape[:2], dtype=torch.bool), places
         # The nearest pixel tells whether a cell is picture.
         visible = F.interpolate(pixel_mask[:, None].float(), size=grid)[:, 0].to(torch.bool)
-        places = masked_sine_positions(visible, width).to(cells)
+        dtype = torch.promote_types(cells.dtype, torch.float32)
+        places = masked_sine_positions(visible, width, dtype).to(cells)
         return visible.flatten(1), places.flatten(1, 2)
 
     def attend(self, x: Tensor, places: Tensor, visible: Tensor | None, task: int) -> Tensor:

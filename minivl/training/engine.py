@@ -20,6 +20,7 @@ from minivl.training.faults import (
     disk_errors,
     last_good,
     memory_errors,
+    told_where,
 )
 from minivl.training.loader import StepData
 from minivl.training.monitor import OWN_FIELDS, TIMINGS, Monitor, clock, say
@@ -112,10 +113,11 @@ def train_step(session: Session, data: StepData) -> Values:
     """One optimiser step; the mean over all processes of each loss, and the gradient's norm."""
     stage, state = session.stage, session.state
     state.optimizer.zero_grad(set_to_none=True)
-    losses = backward(session, data)
+    where = f"stage {stage.name}, step {state.step + 1}, stream {data.stream.name}"
+    with told_where(where, last_good(session.run)):
+        losses = backward(session, data)
     norm = gradient_norm(session.model)
     values, corrupt = _agree(losses | {"grad_norm": norm}, len(data.skipped))
-    where = f"stage {stage.name}, step {state.step + 1}, stream {data.stream.name}"
     check_finite(values, session.model, where, last_good(session.run))
     clip_gradient(session.model, stage.training, norm)
     if stage.training.idle == "decayed":

@@ -82,6 +82,17 @@ def check_finite(values: dict[str, float], model: nn.Module, where: str, last_go
     )
 
 
+@contextlib.contextmanager
+def told_where(where: str, last_good: str) -> Iterator[None]:
+    """What a model itself finds to be no number is told with the step, as by `check_finite`."""
+    try:
+        yield
+    except DivergedError as error:
+        raise DivergedError(
+            f"{where}: {error.what}", f"{error.remedy}; the last good checkpoint is {last_good}"
+        ) from error
+
+
 def _bad(value: float) -> bool:
     return not math.isfinite(value)
 

@@ -75,6 +75,16 @@ def test_a_gradient_that_is_no_number_changes_no_weight(tmp_path):
     assert (model.good == 1).all()
 
 
+def test_what_a_model_itself_finds_to_be_no_number_is_told_with_the_step(tmp_path):
+    """As the matching of boxes does, which comes before the loss."""
+    model = Toy(trouble={5: raising(DivergedError("the boxes hold NaN", "start anew"))})
+    stage = toy_stage(model=lambda: model, checkpoint_every=2)
+    error = caught(DivergedError, stage, tmp_path / "run")
+    assert str(error).startswith("stage toy, step 5, stream points: the boxes hold NaN")
+    assert error.remedy.startswith("start anew; the last good checkpoint is ")
+    assert error.remedy.endswith("checkpoints/toy/step-4")
+
+
 def raising(error):
     def happens(model, losses):
         raise error
