@@ -10,12 +10,17 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from minivl.data.text import WordPiece
+from minivl.data.text import SPECIAL_TOKENS, WordPiece
 from minivl.errors import UserError
 from minivl.objectives.masking import IGNORE
 
 SIGNS = re.compile(r"""[,.'!?"()*#:;~]""")
 """Deleted, so that "what's" becomes "whats"."""
+
+RETRIEVAL_LENGTH = 30
+"""Longest caption in word pieces, with [CLS], when retrieval is fine-tuned and measured."""
+
+_SPECIAL = re.compile("(" + "|".join(map(re.escape, SPECIAL_TOKENS)) + ")")
 
 
 def pre_caption(caption: str, max_words: int = 30) -> str:
@@ -43,10 +48,19 @@ def without_signs(text: str) -> str:
 
 
 class OfficialWordPiece(WordPiece):
-    """The word pieces of BERT in ALBEF's order: [CLS] pieces, and no [SEP] behind them.
+    """The word pieces of BERT as ALBEF reads them: of a cleaned text, [CLS] pieces, without [SEP].
 
-    Where a text is to end visibly, as the answers of VQA are, [SEP] is written into it.
+    Whatever a text is for, it is cleaned as a caption is; answers of VQA are not in the official
+    code. Where a text is to end visibly, as they are, [SEP] is written into it.
     """
+
+    def tokens(self, text: str) -> list[str]:
+        """The pieces of what `pre_caption` leaves; special tokens written in the text stay."""
+        if isinstance(text, str):
+            parts = _SPECIAL.split(text)
+            cleaned = (part if part in SPECIAL_TOKENS else pre_caption(part) for part in parts)
+            text = " ".join(cleaned)
+        return super().tokens(text)
 
     def encode(self, text: str, max_length: int | None = None) -> list[int]:
         """[CLS] pieces as ids; a text that is too long loses its last pieces."""

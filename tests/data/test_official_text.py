@@ -75,13 +75,27 @@ def test_no_end_token(text):
 
 
 def test_ordinary_pieces_but_for_the_end():
-    texts = ["A photo of an astronaut, unicycling", "dog"]
+    texts = ["A photo of an astronaut unicycling", "dog"]
     ordinary, official = WordPiece.load(), OfficialWordPiece.load()
     for one in texts:
         assert [*official.encode(one), ordinary.sep_id] == ordinary.encode(one)
     small = official.cut(texts)
     assert isinstance(small, OfficialWordPiece) and len(small) < 20
     assert small.encode("dog")[0] == small.cls_id and len(small.encode("dog")) == 2
+
+
+def test_every_text_is_cleaned_and_special_tokens_are_kept():
+    """A comma is a piece of BERT's that ALBEF's weights have never met."""
+    ordinary, official = WordPiece.load(), OfficialWordPiece.load()
+    said = "What's a T-shirt, (red); <person>?"
+    assert official.tokens(said) == ordinary.tokens("whats a t shirt red person")
+    assert official.encode(said) == ordinary.encode(pre_caption(said))[:-1]
+    assert official.batch([said])["input_ids"].tolist() == [official.encode(said)]
+    holed = official.tokens("a [MASK], and t-shirts[SEP]")
+    assert holed == ["a", "[MASK]", "and", "t", "shirts", "[SEP]"]
+    assert official.tokens("[MASK]!?") == ["[MASK]"] and official.tokens("?!") == []
+    with pytest.raises(UserError, match="must be a str"):
+        official.tokens(b"dog")
 
 
 def test_masks_draw_in_the_official_order(text):
