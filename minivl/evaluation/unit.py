@@ -4,6 +4,7 @@ from collections import Counter
 
 import torch
 
+from minivl.data.boxes import SIZES, SceneBoxes
 from minivl.data.examples import Split
 from minivl.data.tasks import SPLITS
 from minivl.data.texts import TextSource
@@ -14,7 +15,8 @@ from minivl.evaluation.finetune import best_alone, evaluate_finetuned
 from minivl.evaluation.masked import batches_of
 from minivl.evaluation.metric import Metric, proportion
 from minivl.evaluation.pools import EVALUATION_SEED
-from minivl.models.unit import OneTask, Unit
+from minivl.models.unit import OneTask, Unit, in_pixels
+from minivl.objectives.detection import box_iou
 
 
 def evaluate_unit(
@@ -41,7 +43,8 @@ def evaluate_task(
     examples = task_examples(source, model.task, split, EVALUATION_SEED)
     if model.task in BOXES:
         found = evaluate_detection(model, examples, device, pictures=pictures)
-        return {name.removeprefix("detection/"): metric for name, metric in found.items()}
+        found = {name.removeprefix("detection/"): metric for name, metric in found.items()}
+        return found | attributes_named(model, examples, device, pictures)
     if model.task in SPLITS:
         found = evaluate_finetuned(model, lambda _: examples, [split], device, questions)
         return {name.split("/")[-1]: metric for name, metric in found.items()}
@@ -57,3 +60,42 @@ def accuracy(model: OneTask, examples: object, device: torch.device, count: int)
             right += batch["labels"].tolist()
     hits = sum(a == b for a, b in zip(said, right, strict=True))
     return proportion(hits, count, max(Counter(right).values()) / count)
+
+
+def attributes_named(
+    model: OneTask, examples: SceneBoxes, device: torch.device, pictures: int
+) -> dict[str, Metric]:
+    """ "size" and "colour": for how many of the things that have one is it told rightly?
+
+    A thing is told of by the box that lies best on it, by half their union or more; without such a
+    box it is not told of. Chance is the commonest size or colour. Nothing for a task that asks
+    for no attributes.
+    """
+    if not examples.attributes:
+        return {}
+    names = examples.attribute_names
+    kinds = {"size": range(len(SIZES)), "colour": range(len(SIZES), len(names))}
+    said: dict[str, list[int]] = {kind: [] for kind in kinds}
+    true: dict[str, list[int]] = {kind: [] for kind in kinds}
+    with evaluating(model):
+        for batch in batches_of(examples, pictures, device):
+            for row, found in enumerate(model.detect(batch)):
+                there = batch["box_labels"][row] >= 0
+                boxes = in_pixels(batch["boxes"][row : row + 1], {"sizes": batch["sizes"][[row]]})
+                overlap, best = box_iou(boxes[0][there], found["boxes"]).max(dim=1)
+                told = found["attributes"][best]
+                for number, (kind, places) in enumerate(kinds.items()):
+                    right = batch["attribute_labels"][row][there][:, number]
+                    answer = told[:, list(places)].argmax(dim=1) + places.start
+                    answer[overlap < 0.5] = -1
+                    said[kind] += answer[right >= 0].tolist()
+                    true[kind] += right[right >= 0].tolist()
+    return {
+        kind: proportion(
+            sum(a == b for a, b in zip(said[kind], true[kind], strict=True)),
+            len(true[kind]),
+            max(Counter(true[kind]).values()) / len(true[kind]),
+        )
+        for kind in kinds
+        if true[kind]
+    }
