@@ -51,3 +51,10 @@ def require_field(settings: Any, name: str, holds: bool, expected: str) -> None:
         raise UserError(
             f"{name} is {getattr(settings, name)}", f"give --{flag} (or {name}) {expected}"
         )
+
+
+def require_counts(settings: Any, **least: int) -> None:
+    """`require_field` for settings that are all numbers of things: 1 or more, or the `least`."""
+    for name, number in vars(settings).items():
+        lowest = least.get(name, 1)
+        require_field(settings, name, number >= lowest, f"{lowest} or more")

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Literal
 from minivl.data.captioned import HiddenWords
 from minivl.data.examples import SceneData
 from minivl.data.noise import NoiseData
-from minivl.errors import require_field
+from minivl.errors import require_counts, require_field
 from minivl.recipes import flava
 from minivl.recipes.mim import ImageEncoder
 from minivl.training.recipe import Size, Stage, Training, alpha_at
@@ -109,10 +109,8 @@ class Evaluation:
 
     def check(self) -> None:
         """Refuse numbers that measure nothing (UserError)."""
-        for name in vars(self):
-            require_field(self, name, getattr(self, name) >= 1, "1 or more")
         # Two pictures and two sentences: each picture's wrong sentence is another one's.
-        require_field(self, "matched", self.matched >= 4, "4 or more")
+        require_counts(self, matched=4)
 
 
 @dataclass(frozen=True)
@@ -309,22 +307,15 @@ def words_of(folder: Path) -> "WordPiece":
     from minivl.data.texts import TextSource
     from minivl.recipes.clip import ClipRecipe
     from minivl.recipes.mlm import MlmRecipe
-    from minivl.training import config
-    from minivl.training.run import Run
+    from minivl.recipes.pretrained import Begun, made_by
 
-    settings = dict(Run.read(folder).config)
-    name, _ = settings.pop("recipe"), settings.pop("seed")
     kinds = {"albef": AlbefRecipe, "flava": flava.FlavaRecipe, "mlm": MlmRecipe, "clip": ClipRecipe}
-    recipe = config.from_plain(kinds[name], settings)
-    if name == "albef":
-        return recipe.load_source().text
-    if name == "flava":
-        return TextSource.load(recipe.texts, recipe.data).text
-    return (
-        TextSource.load(recipe.data, recipe.scenes).text
-        if name == "mlm"
-        else SceneSource.load(recipe.data).text
-    )
+    recipe = made_by(folder, kinds)
+    if isinstance(recipe, MlmRecipe):
+        return TextSource.load(recipe.data, recipe.scenes).text
+    if isinstance(recipe, ClipRecipe):
+        return SceneSource.load(recipe.data).text
+    return Begun(folder, recipe).load_source().text
 
 
 EPOCH = 4_000_000 // 512

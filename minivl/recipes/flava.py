@@ -25,7 +25,7 @@ from minivl.data.examples import SceneData
 from minivl.data.holes import MaskData
 from minivl.data.pairs import PairData
 from minivl.data.texts import TextData
-from minivl.errors import UserError, require_field
+from minivl.errors import UserError, require_counts, require_field
 from minivl.objectives.names import OBJECTIVES, OF_PAIRS, Objective
 from minivl.recipes import dino as dinos
 from minivl.recipes import mim as mims
@@ -137,10 +137,8 @@ class Evaluation:
 
     def check(self) -> None:
         """Refuse numbers that measure nothing (UserError)."""
-        for name in vars(self):
-            require_field(self, name, getattr(self, name) >= 1, "1 or more")
         # Two pictures and two sentences: each picture's wrong sentence is another one's.
-        require_field(self, "matched", self.matched >= 4, "4 or more")
+        require_counts(self, matched=4)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minivl.errors import UserError
 from minivl.recipes.albef import AlbefRecipe
@@ -65,20 +65,24 @@ class Begun:
 
 def begin(folder: Path | None) -> Begun:
     """The run to start from; UserError for none, or one of another recipe."""
-    from minivl.training import config
-    from minivl.training.run import Run
-
-    makers = {"flava": FlavaRecipe, "albef": AlbefRecipe}
     if folder is None:
         raise UserError(
             "which run is to be fine-tuned?",
             "give --run FOLDER, made by minivl train flava (or albef) --out FOLDER",
         )
+    return Begun(folder, made_by(folder, {"flava": FlavaRecipe, "albef": AlbefRecipe}))
+
+
+def made_by(folder: Path, makers: dict[str, type]) -> Any:
+    """The recipe that a run was made by, with its settings; UserError for none of `makers`."""
+    from minivl.training import config
+    from minivl.training.run import Run
+
     settings = dict(Run.read(folder).config)
     if settings.get("recipe") not in makers:
         raise UserError(
-            f"{folder} is a run of {settings.get('recipe')}, not of flava or albef",
-            "name a run that minivl train flava or minivl train albef has made",
+            f"{folder} is a run of {settings.get('recipe')}, not of {' or '.join(makers)}",
+            f"name a run that {' or '.join(f'minivl train {name}' for name in makers)} has made",
         )
     fields = {key: value for key, value in settings.items() if key not in ("recipe", "seed")}
-    return Begun(folder, config.from_plain(makers[settings["recipe"]], fields))
+    return config.from_plain(makers[settings["recipe"]], fields)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal
 
 from minivl.data.captions import KINDS
 from minivl.data.examples import SceneData
-from minivl.errors import UserError, require_field
+from minivl.errors import UserError, require_counts, require_field
 from minivl.recipes.albef import AlbefRecipe
 from minivl.recipes.pretrained import begin
 from minivl.training.recipe import Size, Stage, Training, alpha_at
@@ -54,10 +54,8 @@ class Evaluation:
 
     def check(self) -> None:
         """Refuse numbers that measure nothing (UserError)."""
-        for name in vars(self):
-            require_field(self, name, getattr(self, name) >= 1, "1 or more")
         # Two pictures and two sentences: each picture's wrong sentence is another one's.
-        require_field(self, "matched", self.matched >= 4, "4 or more")
+        require_counts(self, matched=4)
 
 
 @dataclass(frozen=True)
