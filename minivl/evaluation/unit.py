@@ -1,6 +1,7 @@
 """What UniT has learned: boxes found, questions answered, task by task and split by split."""
 
 from collections import Counter
+from typing import Any
 
 import torch
 
@@ -8,7 +9,7 @@ from minivl.data.boxes import SIZES, SceneBoxes
 from minivl.data.examples import Split
 from minivl.data.tasks import SPLITS
 from minivl.data.texts import TextSource
-from minivl.data.unit_tasks import BOXES, splits_of, task_examples
+from minivl.data.unit_tasks import BOXES, Files, splits_of, task_examples
 from minivl.evaluation.detection import evaluate_detection
 from minivl.evaluation.embed import evaluating
 from minivl.evaluation.finetune import best_alone, evaluate_finetuned
@@ -20,27 +21,35 @@ from minivl.objectives.detection import box_iou
 
 
 def evaluate_unit(
-    source: TextSource, model: Unit, device: torch.device, *, pictures: int, questions: int
+    source: TextSource,
+    model: Unit,
+    device: torch.device,
+    *,
+    pictures: int,
+    questions: int,
+    files: Files | None = None,
 ) -> dict[str, Metric]:
     """Metrics by key "<split>/<task>/<name>"; `pictures` and `questions` of each split."""
     metrics: dict[str, Metric] = {}
     for task in model.tasks:
         for split in splits_of(task):
-            found = evaluate_task(source, model.for_task(task), split, device, pictures, questions)
+            examples = task_examples(source, task, split, EVALUATION_SEED, files)
+            found = evaluate_task(
+                model.for_task(task), examples, split, device, pictures, questions
+            )
             metrics |= {f"{split}/{task}/{name}": metric for name, metric in found.items()}
     return metrics
 
 
 def evaluate_task(
-    source: TextSource,
     model: OneTask,
+    examples: Any,
     split: Split,
     device: torch.device,
     pictures: int,
     questions: int,
 ) -> dict[str, Metric]:
     """One task on one split: name -> metric."""
-    examples = task_examples(source, model.task, split, EVALUATION_SEED)
     if model.task in BOXES:
         found = evaluate_detection(model, examples, device, pictures=pictures)
         found = {name.removeprefix("detection/"): metric for name, metric in found.items()}
@@ -48,7 +57,8 @@ def evaluate_task(
     if model.task in SPLITS:
         found = evaluate_finetuned(model, lambda _: examples, [split], device, questions)
         return {name.split("/")[-1]: metric for name, metric in found.items()}
-    return {"accuracy": accuracy(model, examples, device, questions)}
+    count = questions if examples.endless else min(questions, len(examples))
+    return {"accuracy": accuracy(model, examples, device, count)}
 
 
 def accuracy(model: OneTask, examples: object, device: torch.device, count: int) -> Metric:
@@ -71,7 +81,7 @@ def attributes_named(
     box it is not told of. Chance is the commonest size or colour. Nothing for a task that asks
     for no attributes.
     """
-    if not examples.attributes:
+    if not getattr(examples, "attributes", False):
         return {}
     names = examples.attribute_names
     kinds = {"size": range(len(SIZES)), "colour": range(len(SIZES), len(names))}

@@ -12,6 +12,10 @@ One task alone, or some of them:
   --tasks scene-detection
   --tasks scene-detection scene-vqa
 
+Files as published, where you have them:
+  --tasks coco --files.coco FOLDER
+  --tasks coco qnli sst-2 --files.coco FOLDER --files.glue FOLDER
+
 The paper's comparisons as flags:
   separate decoders          --decoder.no-shared
   without task tokens        --image.no-task-token --text.no-task-token
@@ -26,7 +30,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from minivl.data.examples import SceneData
 from minivl.data.texts import TextData
-from minivl.data.unit_tasks import BOXES, PICTURES, TASKS, TaskName
+from minivl.data.unit_tasks import (
+    ATTRIBUTES,
+    BOXES,
+    PICTURES,
+    REAL_BOXES,
+    SCENE_BOXES,
+    TASKS,
+    Files,
+    TaskName,
+)
 from minivl.errors import require_field
 from minivl.training.recipe import Size, Stage, Training
 
@@ -176,6 +189,14 @@ class UnitRecipe:
     scene_sentences: Task = field(default_factory=Task)
     caption_pairs: Task = field(default_factory=Task)
     gloss_kinds: Task = field(default_factory=Task)
+    coco: Task = field(default_factory=Task)
+    visual_genome: Task = field(default_factory=Task)
+    qnli: Task = field(default_factory=Task)
+    mnli_matched: Task = field(default_factory=Task)
+    mnli_mismatched: Task = field(default_factory=Task)
+    qqp: Task = field(default_factory=Task)
+    sst_2: Task = field(default_factory=Task)
+    files: Files = field(default_factory=Files)
     backbone: Backbone = field(default_factory=Backbone)
     image: ImageEncoder = field(default_factory=ImageEncoder)
     text: TextEncoder = field(default_factory=TextEncoder)
@@ -209,6 +230,8 @@ class UnitRecipe:
         require_field(self, "tasks", bool(self.tasks), "at least one task")
         twice = len(set(self.tasks)) < len(self.tasks)
         require_field(self, "tasks", not twice, "each task once")
+        for task in self.tasks:
+            self.files.check_has(task)
         require_field(self, "dropout", 0 <= self.dropout < 1, "a share below 1")
         for name in ("no_object", "l1_weight", "giou_weight"):
             require_field(self, name, getattr(self, name) >= 0, "0 or more")
@@ -242,7 +265,7 @@ class UnitRecipe:
                 figures=lambda model, device, watched=(): self.figures(
                     source(), model, device, watched
                 ),
-                watch=watch if any(task in BOXES for task in self.tasks) else None,
+                watch=watch if any(task in SCENE_BOXES for task in self.tasks) else None,
                 loss_weights=self.loss_weights,
                 notes=NOTES[self.size],
             )
@@ -273,7 +296,10 @@ class UnitRecipe:
         from minivl.data.stream import Stream
         from minivl.data.unit_tasks import OfTask, task_examples
 
-        examples = OfTask(task_examples(source, task, "train", seed), task)
+        read = task_examples(source, task, "train", seed, self.files)
+        if task in REAL_BOXES:
+            tell_once(read.faults.report())
+        examples = OfTask(read, task)
         chosen = self.settings(task)
         return Stream(task, examples, chosen.batch_size, weight=chosen.share)
 
@@ -323,8 +349,8 @@ class UnitRecipe:
 
         room = self.settings(task)
         if task in BOXES:
-            boxes = task_examples(source, task, "train", 0)
-            attributes = len(boxes.attribute_names) if task == "scene-attributes" else 0
+            boxes = task_examples(source, task, "train", 0, self.files)
+            attributes = len(boxes.attribute_names) if task in ATTRIBUTES else 0
             return UnitTask(
                 task,
                 "boxes",
@@ -357,7 +383,7 @@ class UnitRecipe:
         """Boxes and answers of every task, on every split that it has."""
         from minivl.evaluation.unit import evaluate_unit
 
-        return evaluate_unit(source, model, device, **vars(self.evaluation))
+        return evaluate_unit(source, model, device, files=self.files, **vars(self.evaluation))
 
     def figures(
         self,
@@ -370,6 +396,14 @@ class UnitRecipe:
         from minivl.recipes.unit_figures import unit_figures
 
         return unit_figures(model, source, device, watched)
+
+
+@cache
+def tell_once(text: str) -> None:
+    """Print a line, if it is the first time."""
+    from minivl.training.monitor import say
+
+    say(text)
 
 
 NOTES = {

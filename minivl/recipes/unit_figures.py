@@ -10,7 +10,7 @@ from minivl.data.boxes import NONE, SceneBoxes
 from minivl.data.examples import Split
 from minivl.data.tasks import TaskExamples
 from minivl.data.texts import TextSource
-from minivl.data.unit_tasks import BOXES, TaskName, task_examples
+from minivl.data.unit_tasks import SCENE_BOXES, TaskName, task_examples
 from minivl.evaluation.embed import evaluating
 from minivl.evaluation.pools import EVALUATION_SEED
 from minivl.visualize.boxes import boxes_found, growing_boxes
@@ -80,7 +80,7 @@ def named(task: TaskName) -> str:
 
 def tasks_with_boxes(model: "Unit") -> list[TaskName]:
     """Those of the model's tasks that ask for boxes."""
-    return [task for task in BOXES if task in model.tasks]
+    return [task for task in SCENE_BOXES if task in model.tasks]
 
 
 def scenes_of(source: TextSource, task: TaskName, split: Split) -> SceneBoxes:

@@ -5,8 +5,10 @@ import math
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from minivl import cli
@@ -148,6 +150,82 @@ def test_batches_say_of_which_task_they_are():
         assert ("image" in batch) == (task in PICTURES)
         assert ("boxes" in batch) == (task in BOXES)
         assert ("input_ids" in batch) == (task not in BOXES)
+
+
+# Files as published.
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """COCO, Visual Genome and GLUE in miniature, with a fault each."""
+    folder = tmp_path_factory.mktemp("files")
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 4)):
+        coco, genome = folder / "coco" / f"{split}2017", folder / "genome" / "images"
+        (folder / "coco" / "annotations").mkdir(parents=True, exist_ok=True)
+        coco.mkdir()
+        genome.mkdir(parents=True, exist_ok=True)
+        images, boxes = [], []
+        for number in range(count):
+            pixels = draw.integers(0, 255, (40, 60, 3), dtype=np.uint8)
+            for place in (coco, genome):
+                Image.fromarray(pixels).save(place / f"{split}{number}.png")
+            images.append({"id": number, "file_name": f"{split}{number}.png", "height": 40,
+                           "width": 60})  # fmt: skip
+            boxes.append({"id": number, "image_id": number, "category_id": 7 + 2 * (number % 2),
+                          "bbox": [5, 5, 20, 30], "area": 600, "iscrowd": 0,
+                          "attribute_ids": [1, 2]})  # fmt: skip
+        boxes.append(boxes[0] | {"id": 99, "bbox": [5, 5, 0, 30]})
+        document = {
+            "images": images,
+            "annotations": boxes,
+            "categories": [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}],
+            "attributes": [{"id": 1, "name": "wet"}, {"id": 2, "name": "red"}],
+        }
+        told = json.dumps(document)
+        (folder / "coco" / "annotations" / f"instances_{split}2017.json").write_text(told)
+        (folder / "genome" / f"{split}.json").write_text(told)
+    sst = folder / "glue" / "SST-2"
+    sst.mkdir(parents=True)
+    rows = "sentence\tlabel\na fine film\t1\na dull one\t0\n"
+    (sst / "train.tsv").write_text(rows)
+    (sst / "dev.tsv").write_text(rows)
+    return folder
+
+
+REAL = ["coco", "visual-genome", "sst-2"]
+SMALL = [
+    "--files.pictures.short-sides", "32", "--files.pictures.longest", "64",
+    "--files.pictures.before-crop", "40", "--files.pictures.crop", "24", "40",
+    "--files.pictures.evaluation-side", "32",
+]  # fmt: skip
+
+
+def test_published_files_train_and_are_measured_under_their_own_names(files, tmp_path, capsys):
+    where = ["--files.coco", str(files / "coco"), "--files.visual-genome", str(files / "genome"),
+             "--files.glue", str(files / "glue")]  # fmt: skip
+    flags = ["--tasks", *REAL, *where, *SMALL, "--steps", "6", "--checkpoint-every", "6"]
+    few = ["--coco.batch-size", "2", "--visual-genome.batch-size", "2", "--sst-2.batch-size", "2"]
+    run = tmp_path / "run"
+    assert cli.main([*TRAIN, *FEW, *flags, *few, "--out", str(run)]) == 0
+    told = capsys.readouterr().out
+    assert "instances_train2017.json: 6 boxes in 6 pictures" in told and "99" in told
+    assert {line["stream"] for line in lines_of(run)} <= set(REAL)
+    measured = json.loads((run / "eval.json").read_text())
+    assert measured["validation/coco/ap50"]["n"] == measured["validation/visual-genome/ap50"]["n"]
+    assert measured["validation/sst-2/accuracy"]["n"] == 2
+    parts = weights(run, 6)
+    assert parts["heads.coco.class_embed.weight"].shape[0] == 3  # cat, dog, nothing
+    assert parts["attribute_heads.visual-genome.layers.2.weight"].shape[0] == 2
+
+
+@pytest.mark.parametrize("task", REAL)
+def test_a_task_without_its_files_is_refused(task, tmp_path):
+    flag = {"coco": "coco", "visual-genome": "visual-genome", "sst-2": "glue"}[task]
+    with pytest.raises(UserError, match=f"needs its files\n  -> give --files.{flag} FOLDER"):
+        check_fields(recipe_of("--tasks", task))
+    with pytest.raises(UserError, match="there is no folder"):
+        check_fields(recipe_of("--tasks", task, f"--files.{flag}", str(tmp_path / "nowhere")))
 
 
 # Options.
