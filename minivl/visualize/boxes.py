@@ -175,5 +175,10 @@ def in_notebook() -> bool:
 
 def spread(steps: Sequence[int], count: int) -> list[int]:
     """The first, the last, and at most so many in all; the early ones, that change fast, denser."""
-    wanted = np.linspace(steps[0] ** 0.5, steps[-1] ** 0.5, max(count, 2)) ** 2
-    return sorted({min(steps, key=lambda step: abs(step - one)) for one in wanted})
+    first, *wanted, last = np.linspace(steps[0] ** 0.5, steps[-1] ** 0.5, max(count, 2)) ** 2
+    left, chosen = list(steps), []
+    for one in (first, last, *wanted):
+        if left:
+            chosen.append(min(left, key=lambda step: abs(step - one)))
+            left.remove(chosen[-1])
+    return sorted(chosen)

@@ -175,20 +175,18 @@ def spoken(examples: Sequence[Example]) -> str:
 def row_height(side: float, row: Sequence[Example], wrong: int) -> float:
     """Inches: pictures, a line for each of their things, and the lines for what is wrong."""
     tallest = max(side * image.shape[0] / image.shape[1] for image, *_ in row)
-    lines = max(len(one.truth.names) + len(wrong_lines(one, side, wrong)) for one in row)
+    lines = max(len(one.truth.names) + len(wrong_lines(one, wrong)) for one in row)
     return tallest + 0.06 + LINE * lines + 0.16
 
 
-def wrong_lines(example: Example, side: float, most: int) -> list[str]:
-    """What is said wrongly, in at most so many lines; with percentages where there are several."""
+def wrong_lines(example: Example, most: int) -> list[str]:
+    """What is said wrongly, the surest first, in at most so many lines."""
     _, mistakes = verdicts(example.found, example.truth)
-    parts = [f"{name} {share}" if most > 1 else name for name, share in mistakes]
-    return lines_of(f"✗ {', '.join(parts)}", side, most) if parts else []
-
-
-def lines_of(text: str, side: float, most: int = 1) -> list[str]:
-    """The small print below a picture, in at most so many lines."""
-    return wrap(text, round(side * LETTERS), most).split("\n")
+    if len(mistakes) <= most:
+        return [f"✗ {name}" for name, _ in mistakes]
+    left = len(mistakes) - most + 1
+    return [*(f"✗ {name}" for name, _ in mistakes[: most - 1]),
+            f"✗ {left} more wrong" if most > 1 else f"✗ {left} wrong"]  # fmt: skip
 
 
 def draw_truth(figure: Picture, x: float, y: float, side: float, example: Example) -> None:
@@ -232,14 +230,14 @@ def draw_found(
         colour = GREEN if words.startswith("✓") else MUTED
         small(figure, x, below, f"{number + 1} {name}{words}", side, colour)
         below += LINE
-    for line in wrong_lines(example, side, wrong):
+    for line in wrong_lines(example, wrong):
         small(figure, x, below, line, side, VERMILLION)
         below += LINE
 
 
 def small(figure: Picture, x: float, y: float, text: str, side: float, colour: str = INK) -> None:
     """A line of small print below a picture, cut off at its right edge."""
-    (line,) = lines_of(text, side)
+    line = wrap(text, round(side * LETTERS), 1)
     # Signs are taller than letters: lines are even where their feet stand, not their heads.
     write(figure, x, y + 0.115, line, fontsize=8.5, color=colour, va="baseline")
 

@@ -88,13 +88,15 @@ def test_many_steps_fit_and_a_missing_picture_is_an_error(pictures, check_legibl
 def test_steps_are_spread(steps, count):
     steps = sorted(steps)
     chosen = spread(steps, count)
-    assert chosen == sorted(set(chosen)) and set(chosen) <= set(steps) and len(chosen) <= count
+    assert chosen == sorted(set(chosen)) and set(chosen) <= set(steps)
+    assert len(chosen) == min(count, len(steps))
     assert chosen[0] == steps[0] and chosen[-1] == steps[-1]
 
 
 def test_doublings_are_not_all_from_before_anything_is_learned():
     steps = [*(2**power for power in range(11)), 2000]
     assert spread(steps, 6) == [1, 64, 256, 512, 1024, 2000]
+    assert spread(steps[:10], 6) == [1, 32, 64, 128, 256, 512]
 
 
 # Live.
