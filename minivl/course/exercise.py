@@ -17,6 +17,7 @@ LESSONS = {
     "05": "lesson_05",
     "06": "lesson_06",
     "07": "lesson_07",
+    "08": "lesson_08",
     "09": "lesson_09",
     "10": "lesson_10",
 }

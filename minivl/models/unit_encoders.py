@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minivl.nn import resnet
 from minivl.nn.bert import Bert
-from minivl.nn.resnet import masked_sine_positions, sine_positions_2d
 from minivl.nn.transformer import Activation, Norm, Transformer
 
 
@@ -80,12 +80,13 @@ class UnitImageEncoder(nn.Module):
         """cells (b, width, gh, gw) -> which are picture (b, n), and their places (b, n, width)."""
         batch, width, *grid = cells.shape
         if pixel_mask is None:
-            places = sine_positions_2d(*grid, width).to(cells).flatten(0, 1).expand(batch, -1, -1)
+            places = resnet.sine_positions_2d(*grid, width).to(cells)
+            places = places.flatten(0, 1).expand(batch, -1, -1)
             return places.new_ones(places.shape[:2], dtype=torch.bool), places
         # The nearest pixel tells whether a cell is picture.
         visible = F.interpolate(pixel_mask[:, None].float(), size=grid)[:, 0].to(torch.bool)
         dtype = torch.promote_types(cells.dtype, torch.float32)
-        places = masked_sine_positions(visible, width, dtype).to(cells)
+        places = resnet.masked_sine_positions(visible, width, dtype).to(cells)
         return visible.flatten(1), places.flatten(1, 2)
 
     def attend(self, x: Tensor, places: Tensor, visible: Tensor | None, task: int) -> Tensor:

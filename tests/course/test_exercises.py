@@ -113,9 +113,9 @@ def test_every_exercise_has_answers_of_both_kinds():
 
 # --- small changes of the right answer
 
-OF_TENSORS = [
-    exercise for exercise in EXERCISES if exercise.name not in ("word_pieces", "pad_batch")
-]
+OTHERWISE = ("word_pieces", "pad_batch", "sine_positions_2d")
+"""These give lists, or are compared in a few decimals only."""
+OF_TENSORS = [exercise for exercise in EXERCISES if exercise.name not in OTHERWISE]
 
 
 @pytest.mark.parametrize("exercise", OF_TENSORS, ids=lambda exercise: exercise.name)

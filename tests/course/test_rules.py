@@ -114,7 +114,7 @@ def folded_answer(cells, toy):
 BROKEN = {
     more_cells: ("number_of_cells", "85 cells; from 40 to 70", "join"),
     fewer_words: ("number_of_words", "words of text; from 1,200 to 2,000", "say more"),
-    two_exercises: ("number_of_exercises", "2 exercises; from 3 to 5", "add one"),
+    two_exercises: ("number_of_exercises", "2 exercises; from 3 to 7", "add one"),
     one_long_text: ("words_of_a_cell", "91 words in a text cell; at most 90", "<details>"),
     texts_of_middle_size: ("words_of_a_cell", "more than 45 words; at most 30", "smaller"),
     one_long_code: ("lines_of_a_cell", "26 lines in a code cell; at most 25", "split"),
