@@ -265,7 +265,9 @@ def main(arguments: Sequence[str] | None = None, path: Path | None = None) -> No
     parser.add_argument("--of", choices=STUDIES, default="flava", help="whose ablation (flava)")
     chosen = parser.parse_args(arguments)
     runs, study = chosen.runs, STUDIES[chosen.of]
-    rows = dict(ablation(path, study).rows)
+    rows: dict[str, Row] = {name: dict.fromkeys(study.metrics) for name in study.variants}
+    if (path or study.path).is_file():
+        rows |= ablation(path, study).rows
     there = [name for name in study.variants if (runs / study.folder_of(name)).is_dir()]
     if not there:
         first = study.command(next(reversed(study.variants)))
