@@ -47,6 +47,27 @@ class Examples(Protocol):
         """A batch: a dict of tensors whose first dimension counts the examples."""
 
 
+class First:
+    """The first few examples of a sequence, endless or not, to be read again and again."""
+
+    endless = False
+
+    def __init__(self, examples: Examples, count: int):
+        """`count`: 1 or more; of a shorter sequence, all that there are."""
+        self.examples = examples
+        self.count = count if examples.endless else min(count, len(examples))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        return self.examples[index]
+
+    def collate(self, examples: list[Any]) -> dict[str, Any]:
+        """As the sequence does."""
+        return self.examples.collate(examples)
+
+
 @dataclass(frozen=True)
 class Stream:
     """Examples, how many of them make a step, how often they are drawn, and what they teach."""

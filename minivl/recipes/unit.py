@@ -181,6 +181,9 @@ class UnitRecipe:
     size: Size = "tiny"
     tasks: tuple[TaskName, ...] = TASKS
     """What is learned."""
+    labels: int = 0
+    """Labelled examples of each task to learn from, read again and again; 0: new ones without
+    end."""
     scene_detection: Task = field(default_factory=Task)
     scene_attributes: Task = field(default_factory=Task)
     scene_vqa: Task = field(default_factory=Task)
@@ -232,6 +235,7 @@ class UnitRecipe:
         require_field(self, "tasks", not twice, "each task once")
         for task in self.tasks:
             self.files.check_has(task)
+        require_field(self, "labels", self.labels >= 0, "0 or more")
         require_field(self, "dropout", 0 <= self.dropout < 1, "a share below 1")
         for name in ("no_object", "l1_weight", "giou_weight"):
             require_field(self, name, getattr(self, name) >= 0, "0 or more")
@@ -293,13 +297,13 @@ class UnitRecipe:
 
     def build_stream(self, source: "TextSource", task: TaskName, seed: int) -> "Stream":
         """A task's examples, drawn as often as its share says."""
-        from minivl.data.stream import Stream
+        from minivl.data.stream import First, Stream
         from minivl.data.unit_tasks import OfTask, task_examples
 
         read = task_examples(source, task, "train", seed, self.files)
         if task in REAL_BOXES:
             tell_once(read.faults.report())
-        examples = OfTask(read, task)
+        examples = OfTask(First(read, self.labels) if self.labels else read, task)
         chosen = self.settings(task)
         return Stream(task, examples, chosen.batch_size, weight=chosen.share)
 

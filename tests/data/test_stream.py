@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivl.data.mixture import Mixture, draw_stream
-from minivl.data.stream import CorruptSample, Stream, fetch, index_at, positions
+from minivl.data.stream import CorruptSample, First, Stream, fetch, index_at, positions
 from minivl.errors import DataError, UserError
 
 
@@ -51,6 +51,22 @@ def test_epochs_and_seeds_differ_and_are_repeatable():
 def test_an_endless_set_is_read_in_its_own_order():
     stream = Stream("rendered", Numbers(endless=True), 4)
     assert read(stream, positions(3, 4)) == [12, 13, 14, 15]
+
+
+def test_a_few_of_an_endless_set_are_read_again_and_again():
+    stream = Stream("few", First(Numbers(endless=True), 6), 4)
+    epochs = [read(stream, range(first, first + 6)) for first in (0, 6)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(6))] * 2
+    assert epochs[0] != epochs[1]
+
+
+def test_a_few_of_a_shorter_set_are_all_of_it():
+    assert len(First(Numbers(3), 5)) == 3 and len(First(Numbers(9), 5)) == 5
+
+
+def test_what_stands_in_for_a_corrupt_one_of_a_few_is_of_the_few():
+    stream = Stream("few", First(Numbers(endless=True, bad={1, 2}), 4), 4)
+    assert set(read(stream, range(40))) == {0, 3}
 
 
 def test_a_batch_crosses_the_end_of_an_epoch():

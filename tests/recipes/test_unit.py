@@ -141,6 +141,19 @@ def test_tasks_are_drawn_by_their_shares_read_by_their_batches_weighed_by_their_
     }
 
 
+def test_a_few_labels_of_each_task_are_read_again_and_again():
+    recipe = recipe_of("--tasks", "scene-detection", "scene-vqa", "--labels", "3")
+    source = recipe.load_source()
+    for task in recipe.tasks:
+        few = recipe.build_stream(source, task, 0).examples
+        assert not few.endless and len(few) == 3
+        batch = few.collate([few[0], few[2]])
+        assert batch["task"] == task
+        endless = recipe_of().build_stream(source, task, 0).examples
+        assert endless.endless
+        assert torch.equal(batch["image"][1], endless.collate([endless[2]])["image"][0])
+
+
 def test_batches_say_of_which_task_they_are():
     source = recipe_of().load_source()
     for task in TASKS:
@@ -261,6 +274,7 @@ def test_idle_weights_decay_as_published_where_asked():
     ("flags", "told"),
     [
         (["--tasks"], "--tasks"),
+        (["--labels", "-1"], "labels is -1"),
         (["--tasks", "scene-ve", "scene-ve"], "each task once"),
         (["--decoder.box-queries", "3"], "at least the 4 things"),
         (["--texts.max-length", "40"], "text.positions 32"),
