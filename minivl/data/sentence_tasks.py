@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from minivl.data.captions import SCENERY
 from minivl.data.examples import Split
 from minivl.data.nouns import noun_phrase
 from minivl.data.pack import Pack
@@ -52,16 +51,13 @@ SPLITS: dict[SentenceTask, tuple[Split, ...]] = {
 FACTS = ("place", "size")
 """What a sentence of caption-answers tells of a thing, and what a question asks."""
 
-PAIR_KINDS = ("places", "relation", "scenery")
-"""What a sentence of caption-pairs tells of two things."""
-
 CHANGES = {
-    "places": ("things", "sides", "axis"),
-    "relation": ("things", "sides", "axis"),
-    "scenery": ("things", "scenery"),
+    "places": ("name", "sides", "axis"),
+    "relation": ("name", "sides", "axis"),
+    "sizes": ("name", "size"),
 }
-"""What is told -> how another scene may differ: in a thing, in which thing is on which side, in
-sides for top and bottom, or in the scenery."""
+"""What a sentence of caption-pairs tells of two things -> how another scene may differ: in the name
+or the size of one, in who is on which side, or in sides for top and bottom."""
 
 TURNED = {"left": "top", "right": "bottom", "top": "left", "bottom": "right"}
 """What a place of two things becomes along the diagonal."""
@@ -139,15 +135,16 @@ def caption_pairs(worlds: Worlds, seed: int, index: int) -> Judged:
     """Two sentences about one scene, or about two that differ in one thing, in two wordings.
 
     Each sentence is of either scene by a coin of its own. What is told is usual in one scene and
-    may be rare in the other: neither sentence alone says whether both are of one.
+    may be rare in the other: neither sentence alone says whether both are of one. Neighbours 2k and
+    2k + 1 have the same first sentence and opposite answers: minimal pairs in the batch.
     """
-    draw = np.random.default_rng((seed, index, 7))
-    kind = PAIR_KINDS[draw.integers(len(PAIR_KINDS))]
-    scenery, other = (sorted(SCENERY)[i] for i in draw.permutation(len(SCENERY))[:2])
-    drawn = replace(two_things(worlds, seed, index), photo_place=scenery)
+    pair, odd = divmod(index, 2)
+    draw = np.random.default_rng((seed, pair, 7))
+    drawn = two_things(worlds, seed, pair)
+    kind = tuple(CHANGES)[draw.integers(len(CHANGES))]
     changes = {
-        "things": renamed(drawn, worlds((2, 2)), draw),
-        "scenery": replace(drawn, photo_place=other),
+        "name": renamed(drawn, worlds((2, 2)), draw),
+        "size": resized(drawn, draw),
         "sides": mirrored(drawn),
         "axis": turned(drawn),
     }
@@ -160,7 +157,8 @@ def caption_pairs(worlds: Worlds, seed: int, index: int) -> Judged:
     ]
     change = possible[draw.integers(len(possible))]
     scenes = drawn, changes[change]
-    first, second = draw.integers(2, size=2)
+    first, coin = draw.integers(2, size=2)
+    second = coin ^ odd
     backwards = bool(draw.integers(2))
     return Judged(
         kind=f"{kind}, {change}",
@@ -179,10 +177,9 @@ def _said(drawn: Scene, kind: str, *, backwards: bool) -> str:
     first, second = reversed(drawn.things) if backwards else drawn.things
     if kind == "places":
         return f"{claim(first.name, first.place)} and {claim(second.name, second.place)}"
-    names = noun_phrase(first.name), noun_phrase(second.name)
     if kind == "relation":
-        return f"{names[0]} {relation(first, second)} {names[1]}"
-    return f"{names[0]} and {names[1]} {SCENERY[drawn.photo_place]}"
+        return f"{noun_phrase(first.name)} {relation(first, second)} {noun_phrase(second.name)}"
+    return f"{noun_phrase(first.name, first.size)} and {noun_phrase(second.name, second.size)}"
 
 
 def renamed(drawn: Scene, world: World, draw: np.random.Generator) -> Scene | None:
@@ -198,6 +195,15 @@ def renamed(drawn: Scene, world: World, draw: np.random.Generator) -> Scene | No
             things[number] = replace(things[number], concept=sprite.concept, name=sprite.name)
             return replace(drawn, things=tuple(things))
     return None
+
+
+def resized(drawn: Scene, draw: np.random.Generator) -> Scene:
+    """The scene with one thing called small that is large, or the other way round."""
+    things = list(drawn.things)
+    number = int(draw.integers(len(things)))
+    size = "small" if things[number].size == "large" else "large"
+    things[number] = replace(things[number], size=size)
+    return replace(drawn, things=tuple(things))
 
 
 def turned(drawn: Scene) -> Scene:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minivl.data.captioned import CaptionSource
-from minivl.data.captions import CONVERSE, PLACE_PHRASES, SCENERY
+from minivl.data.captions import CONVERSE, PLACE_PHRASES
 from minivl.data.examples import SceneData
 from minivl.data.sentence_tasks import (
     CHANGES,
@@ -36,7 +36,6 @@ SMALL = TextData(topics=("noun.food",), vocabulary_size=600)
 PAIRED = ("caption-answers", "caption-pairs")
 COUNT = 2400
 PLACES = sorted(PLACE_PHRASES.values(), key=len, reverse=True)
-SCENERIES = sorted(SCENERY.values(), key=len, reverse=True)
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +81,7 @@ def meaning(sentence):
     if relations:
         first, relation, second = relations.groups()
         return {(first, relation, second), (second, CONVERSE[relation], first)}
-    phrases, scenery = ending(sentence, SCENERIES)
-    return {*phrases.split(" and "), scenery}
+    return set(sentence.split(" and "))
 
 
 def test_a_question_is_answered_if_the_sentence_tells_that_fact_of_that_thing(judged):
@@ -111,21 +109,32 @@ def test_two_sentences_say_the_same_if_their_facts_are_the_same(judged):
     assert len(kinds) == 2 * len(changes) and min(kinds.values()) > COUNT / 40
 
 
+def names(sentence):
+    """The names of the two things that a sentence of caption-pairs is about."""
+    phrases = re.split(" and | left of | right of | above | below ", sentence)
+    bare = (without_article(ending(phrase, PLACES)[0]) for phrase in phrases)
+    return {re.sub("^(small|large) ", "", phrase) for phrase in bare}
+
+
 def test_different_sentences_differ_in_one_thing(judged):
     for one in judged["caption-pairs"]:
         if one.answer == "same":
             continue
-        words = [Counter(text.split()) for text in (one.first, one.text)]
-        names = [
-            {without_article(ending(part, (*PLACES, *SCENERIES))[0])
-             for part in re.split(" and | left of | right of | above | below ", text)}
-            for text in (one.first, one.text)
-        ]  # fmt: skip
-        assert len(names[0]) == len(names[1]) == 2
-        kept = {"things": 1}.get(one.kind.split(", ")[1], 2)
-        assert len(names[0] & names[1]) == kept, one
-        if one.kind == "places, sides":
-            assert words[0] == words[1]
+        (kind, change), first, second = one.kind.split(", "), names(one.first), names(one.text)
+        assert len(first) == len(second) == 2
+        assert len(first & second) == (1 if change == "name" else 2), one
+        if kind != "relation" and change != "name":
+            words = [Counter(text.split()) for text in (one.first, one.text)]
+            other = sum((words[0] - words[1]).values())
+            # Of the axis two places are said otherwise: "on the left" is "at the top".
+            assert other == {"sides": 0, "size": 1, "axis": 4}[change], one
+
+
+def test_neighbours_have_one_sentence_in_common_and_opposite_answers(judged):
+    found = judged["caption-pairs"]
+    for one, other in zip(found[::2], found[1::2], strict=True):
+        assert one.first == other.first and one.text != other.text
+        assert {one.answer, other.answer} == {"same", "different"}
 
 
 @pytest.mark.parametrize("task", PAIRED)
