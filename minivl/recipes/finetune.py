@@ -126,6 +126,8 @@ class FinetuneRecipe:
     inputs: Inputs = "both"
     """What is read: both sides, or one alone as a baseline. Of two sentences the second is the
     text; left: of two pictures the left one, with the text."""
+    labels: int = 0
+    """Labelled examples to learn from, read again and again; 0: new ones without end."""
     answers: Literal["classify", "generate"] = "classify"
     """Of scene-vqa: score a list of answers, or say them with ALBEF's decoder."""
     text_assignment_steps: int = 0
@@ -149,6 +151,7 @@ class FinetuneRecipe:
         """Refuse a missing run, one that cannot be started from, and what does not fit together."""
         begun = begin(self.run)
         _ = self.start_from
+        require_field(self, "labels", self.labels >= 0, "0 or more")
         require_field(self, "text_assignment_steps", self.text_assignment_steps >= 0, "0 or more")
         for asked, flag in (
             (self.text_assignment_steps > 0, "--text-assignment-steps"),
@@ -257,10 +260,11 @@ class FinetuneRecipe:
 
     def build_stream(self, source: "Source", seed: int) -> "Stream":
         """Questions with their answers."""
-        from minivl.data.stream import Stream
+        from minivl.data.stream import First, Stream
         from minivl.data.tasks import TaskExamples
 
         examples = TaskExamples(source, self.task, "train", seed, self.inputs)
+        examples = First(examples, self.labels) if self.labels else examples
         loss = "answering" if self.answers == "generate" else "classification"
         return Stream(self.task, examples, self.training.batch_size, losses=(loss,))
 

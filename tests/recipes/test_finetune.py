@@ -344,6 +344,7 @@ def test_a_checkpoint_of_another_size_is_refused(flava, tmp_path, capsys):
     [
         (["--head.hidden", "0"], "hidden is 0"),
         (["--head.dropout", "1"], "dropout is 1"),
+        (["--labels", "-1"], "labels is -1"),
         (["--evaluation.questions", "0"], "questions is 0"),
         (["--candidates", "0"], "candidates is 0"),
         (["--distillation.alpha", "2"], "alpha is 2"),
@@ -369,6 +370,14 @@ def test_a_dry_run_tells_the_work_of_every_stage(albef, tmp_path, capsys, flags)
     stages = ("assignment", "finetune") if "scene-nlvr" in flags else ("finetune",)
     assert said.count("FLOP and") == len(stages) and all(f"stage {s}" in said for s in stages)
     assert "twin" in said and not out.exists()
+
+
+def test_a_few_labels_are_read_again_and_again(flava):
+    few = replace(FinetuneRecipe.at_size("test"), run=flava, labels=3)
+    source = begin(few.run).load_source()
+    examples = few.build_stream(source, 0).examples
+    assert not examples.endless and len(examples) == 3
+    assert replace(few, labels=0).build_stream(source, 0).examples.endless
 
 
 def test_help_needs_no_run(capsys):
