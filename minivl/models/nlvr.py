@@ -8,16 +8,18 @@ picture, d their width.
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minivl.models.albef_encoders import Encoders
 from minivl.models.finetune import ALBEF_UNREAD, Batch, freeze
+from minivl.models.weighed import weighed
 from minivl.nn.fusion import FusionBlock
 from minivl.nn.precision import wide
 from minivl.nn.transformer import init_transformer
+from minivl.objectives import masked
 from minivl.objectives.masking import IGNORE
 from minivl.objectives.matching import draw_partners, hard_negative_weights, same_pairs
 
@@ -66,13 +68,17 @@ class TwoPicturesExit(nn.Module):
 
 
 class TextAssignment(nn.Module):
-    """An exit for two pictures learns from captioned pictures, before there are any statements."""
+    """An exit for two pictures learns from captioned pictures, before there are any statements.
+
+    Wrong pictures are those of this process; the mean over sentences is that of all together.
+    """
 
     def __init__(self, exit: TwoPicturesExit):
         super().__init__()
         self.exit = exit
         self.head = nn.Linear(exit.width, 3)
         init_transformer(self.head, exit.width)
+        self.gather: Any = None
         self.monitors: dict[str, Tensor] = {}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -85,15 +91,15 @@ class TextAssignment(nn.Module):
             same = same_pairs(batch["input_ids"], batch.get("picture_ids"))
             weights = hard_negative_weights(looks @ looks.T / TEMPERATURE, same)
             left, right, labels = assign_pictures(
-                weights, torch.rand(4, len(tokens), device=tokens.device)
+                weights, torch.rand(3, len(tokens), device=tokens.device)
             )
         words = model.text_states(batch["input_ids"], seen)
         logits = wide(self.head(self.exit.fuse(words, tokens[left], tokens[right], seen)))
-        asked = labels != IGNORE
-        right_ones = (logits.detach().argmax(dim=1) == labels).sum()
-        self.monitors["assignment_accuracy"] = right_ones / asked.sum().clamp(min=1)
-        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-        return {"assignment": total / asked.sum().clamp(min=1)}
+        right, asked = masked.scored(logits.detach(), labels)
+        self.monitors["assignment_accuracy"] = right / asked.clamp(min=1)
+        learning = self.training and torch.is_grad_enabled()
+        mean = masked.masked_cross_entropy(logits, labels)
+        return {"assignment": weighed(mean, asked, self.gather if learning else None)}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses, so that DDP and torch.compile wrap what training computes."""
@@ -103,14 +109,14 @@ class TextAssignment(nn.Module):
 def assign_pictures(weights: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Put a picture on each side of each sentence: its own and a wrong one, or two wrong ones.
 
-    weights (b, b): how likely each wrong picture is to be drawn for each sentence, u (4, b) uniform
+    weights (b, b): how likely each wrong picture is to be drawn for each sentence, u (3, b) uniform
     in [0, 1) -> rows of the left and of the right pictures (b) each, and labels (b): LEFT or RIGHT,
     each as often as NEITHER, or -100 where there are not enough wrong pictures. Section 4.
     """
     own = torch.arange(len(weights), device=weights.device)
-    wrong = draw_partners(weights, u[2])
+    wrong = draw_partners(weights, u[1])
     others = weights.scatter(1, wrong.clamp(min=0).unsqueeze(1), 0.0)
-    another = draw_partners(others, u[3])
+    another = draw_partners(others, u[2])
     labels = (3 * u[0]).long().clamp(max=NEITHER)
     left = torch.where(labels == LEFT, own, wrong)
     right = torch.where(labels == RIGHT, own, torch.where(labels == LEFT, wrong, another))

@@ -121,7 +121,7 @@ def test_each_of_three_answers_is_as_frequent_and_wrong_pictures_are_wrong():
     weights = torch.rand(count, 40, generator=generator)
     own = torch.arange(count) % 40
     weights = weights.scatter(1, own.unsqueeze(1), 0.0)
-    u = torch.rand(4, count, generator=generator)
+    u = torch.rand(3, count, generator=generator)
     # Rows beyond the fortieth stand for further sentences of the same forty pictures.
     parts = [assign_pictures(weights[i : i + 40], u[:, i : i + 40]) for i in range(0, count, 40)]
     left, right, labels = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -142,7 +142,7 @@ def test_where_wrong_pictures_are_too_few_nothing_is_asked(size, seed):
     weights = torch.rand(size, size, generator=generator)
     weights[torch.rand(size, size, generator=generator) < 0.5] = 0
     weights.fill_diagonal_(0)
-    u = torch.rand(4, size, generator=generator)
+    u = torch.rand(3, size, generator=generator)
     left, right, labels = assign_pictures(weights, u)
     wrong = (weights > 0).sum(1)
     wanted = (3 * u[0]).long().clamp(max=2)
@@ -163,8 +163,8 @@ def test_assignment_is_judged_on_pictures_encoded_once(drawn, batch, encoders, m
     one = {"image": batch["images"][:, 0]} | {
         name: batch[name] for name in ("input_ids", "attention_mask")
     }
-    u = torch.tensor([[0.1, 0.5, 0.9, 0.1, 0.9], [0.0] * 5, [0.3] * 5, [0.6] * 5]).double()
-    monkeypatch.setattr(torch, "rand", lambda *shape, device=None: u)
+    u = torch.tensor([[0.1, 0.5, 0.9, 0.1, 0.9], [0.3] * 5, [0.6] * 5]).double()
+    monkeypatch.setattr(torch, "rand", lambda *shape, device=None: u.reshape(shape))
     tokens = model.exit.model.image_tokens(one["image"])
     vectors = F.normalize(model.exit.model.encode_image(one["image"]), dim=1)
     weights = (vectors @ vectors.T / 0.07).fill_diagonal_(-torch.inf).softmax(1)
@@ -180,6 +180,24 @@ def test_assignment_is_judged_on_pictures_encoded_once(drawn, batch, encoders, m
     learns = {name for name, p in model.named_parameters() if p.requires_grad}
     assert learns == {name for name, p in model.named_parameters() if p.grad is not None}
     assert tokens.requires_grad
+
+
+def test_the_mean_over_sentences_is_that_of_all_processes(drawn, batch, encoders):
+    """Another process judges one sentence; this one all of its five."""
+    model = drawn(TextAssignment(TwoPicturesExit(encoders()))).train()
+    one = {"image": batch["images"][:, 0]} | {
+        name: batch[name] for name in ("input_ids", "attention_mask")
+    }
+    found = {}
+    for gather in (None, lambda counts: torch.cat([counts, torch.ones_like(counts)])):
+        model.gather = gather
+        torch.manual_seed(3)
+        found[gather is None] = model(one)["assignment"]
+        model.eval()
+        torch.manual_seed(3)
+        torch.testing.assert_close(model(one)["assignment"], found[True], **CLOSE)
+        model.train()
+    torch.testing.assert_close(found[False], found[True] * 5 / 3, **CLOSE)
 
 
 def test_equal_captions_are_no_wrong_pictures(drawn, batch, encoders):
