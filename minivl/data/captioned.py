@@ -36,11 +36,15 @@ class HiddenWords:
     """Share of a caption's word pieces."""
     whole_words: bool = False
     """Choose words, all pieces of each together, where BERT and ALBEF choose pieces."""
+    official_draws: bool = False
+    """Draw batch by batch in the order of ALBEF's code, which may hide [SEP], too."""
 
     def check(self) -> None:
-        """Refuse a share that asks nothing (UserError)."""
+        """Refuse a share that asks nothing, and whole words where pieces are drawn (UserError)."""
         asks = 0 < self.probability <= 1
         require_field(self, "probability", asks, "a share above 0, at most 1")
+        fits = not (self.whole_words and self.official_draws)
+        require_field(self, "whole_words", fits, "off with official_draws, which choose pieces")
 
 
 class CaptionSource:
@@ -116,14 +120,15 @@ class CaptionedExamples:
         *,
         all_hidden: bool = False,
     ):
-        """`spoilt`: the noise of the captions; `all_hidden` as in `MaskedTexts`."""
+        """`spoilt`: the noise of the captions; `all_hidden` as in `MaskedTexts`, in whose draws an
+        evaluation hides words."""
         self.scenes = SceneExamples(source.scenes, split, seed)
         self.captions = NoisyCaptions(self.scenes, spoilt)
         self.encode = source.scenes.encode
         # Seed and index give the scene: what is hidden of its caption follows from other draws.
-        self.texts = MaskedTexts(
-            self, source.text, TextData(**vars(hidden)), seed + 1, all_hidden=all_hidden
-        )
+        data = TextData(probability=hidden.probability, whole_words=hidden.whole_words)
+        self.texts = MaskedTexts(self, source.text, data, seed + 1, all_hidden=all_hidden)
+        self.official_draws = hidden.official_draws and not all_hidden
 
     def __len__(self) -> int:
         raise TypeError("captioned pictures are endless: ask for any index")
@@ -149,7 +154,27 @@ class CaptionedExamples:
         mlm_input_ids, mlm_labels."""
         import torch
 
-        return {
+        batch = {
             "image": to_tensor(np.stack([example["image"] for example in examples])),
             "picture_ids": torch.tensor([example["picture_id"] for example in examples]),
         } | self.texts.collate(examples)
+        return batch | self.officially_holed(batch) if self.official_draws else batch
+
+    def officially_holed(self, batch: dict) -> dict:
+        """mlm_input_ids and mlm_labels (b, t) by `official_masks`.
+
+        Its generator follows from seed and first picture: batches may be made in any order.
+        """
+        import torch
+
+        from minivl.data.official_text import official_masks
+
+        first = int(batch["picture_ids"][0])
+        seed = int(np.random.SeedSequence((self.texts.seed, first)).generate_state(1)[0])
+        holed, labels = official_masks(
+            batch["input_ids"],
+            self.texts.text,
+            self.texts.data.probability,
+            torch.Generator().manual_seed(seed),
+        )
+        return {"mlm_input_ids": holed, "mlm_labels": labels}

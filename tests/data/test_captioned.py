@@ -55,6 +55,56 @@ def test_a_batch_holds_whole_and_holed_captions_and_whose_pictures_they_are(sour
     assert asked.sum() / free.sum() == pytest.approx(0.3, abs=0.06)
 
 
+@pytest.mark.parametrize("separator", [True, False])
+def test_words_may_be_hidden_in_the_draws_of_the_official_code(pack, separator):
+    source = CaptionSource(pack, SceneData(image_size=32), separator=separator)
+    pairs, own, other = (
+        CaptionedExamples(source, "train", HiddenWords(0.3, official_draws=on), CLEAN, seed)
+        for on, seed in ((True, 0), (False, 0), (True, 1))
+    )
+    drawn = [pairs[index] for index in range(64)]
+    batch, plain = pairs.collate(drawn), own.collate(drawn)
+    ids, holed, labels = (batch[name] for name in ("input_ids", "mlm_input_ids", "mlm_labels"))
+    # What else it holds is as ever; what is hidden follows from seed and pictures alone.
+    for name in ("image", "picture_ids", "input_ids", "attention_mask"):
+        assert torch.equal(batch[name], plain[name])
+    torch.manual_seed(9)
+    again = pairs.collate(drawn)
+    assert all(torch.equal(batch[name], again[name]) for name in batch)
+    assert not torch.equal(labels, plain["mlm_labels"])
+    assert not torch.equal(labels, other.collate(drawn)["mlm_labels"])
+    later = pairs.collate([pairs[index] for index in range(64, 128)])
+    assert not torch.equal(labels[:, :5] == -100, later["mlm_labels"][:, :5] == -100)
+    # The draws of a seed, in the official order: places, masks, swaps, words.
+    (seed,) = np.random.SeedSequence((1, 0)).generate_state(1).tolist()
+    generator = torch.Generator().manual_seed(seed)
+    seen = {
+        name: torch.bernoulli(torch.full(ids.shape, share), generator=generator).bool()
+        for name, share in (("places", 0.3), ("masks", 0.8), ("swaps", 0.5))
+    }
+    words = torch.randint(len(source.text), ids.shape, generator=generator)
+    asked = seen["places"] & (ids != source.text.pad_id) & (ids != source.text.cls_id)
+    assert torch.equal(labels, ids.masked_fill(~asked, -100))
+    assert (holed[asked & seen["masks"]] == source.text.mask_id).all()
+    swapped = asked & ~seen["masks"] & seen["swaps"]
+    assert swapped.any() and torch.equal(holed[swapped], words[swapped])
+    kept = ~asked | (~seen["masks"] & ~seen["swaps"])
+    assert torch.equal(holed[kept], ids[kept])
+    assert (labels == source.text.sep_id).any() == separator
+
+
+def test_an_evaluation_hides_words_in_draws_of_its_own(source):
+    official, own = (
+        CaptionedExamples(
+            source, "twemoji", HiddenWords(official_draws=on), CLEAN, 0, all_hidden=True
+        )
+        for on in (True, False)
+    )
+    drawn = [own[index] for index in range(8)]
+    found = official.collate(drawn)["mlm_labels"]
+    assert torch.equal(found, own.collate(drawn)["mlm_labels"])
+
+
 def test_an_evaluation_hides_all_words_that_it_asks_for(source):
     pairs = examples(source, split="twemoji", all_hidden=True)
     batch = pairs.collate([pairs[index] for index in range(32)])
@@ -120,3 +170,9 @@ def test_a_share_of_hidden_words_that_is_none_is_refused(probability):
     HiddenWords(1.0).check()
     with pytest.raises(UserError, match="probability"):
         HiddenWords(probability).check()
+
+
+def test_pieces_drawn_officially_are_no_whole_words():
+    HiddenWords(official_draws=True).check()
+    with pytest.raises(UserError, match="whole_words"):
+        HiddenWords(whole_words=True, official_draws=True).check()
