@@ -132,20 +132,22 @@ def answers_of(source: Source, task: Task) -> tuple[str, ...]:
     return statements.TRUTHS if task == "scene-nlvr" else questions.VERDICTS
 
 
-def encode_answers(words: WordPiece, answers: Sequence[str]) -> list[tuple[int, ...]]:
+def encode_answers(
+    words: WordPiece, answers: Sequence[str], longest: int | None = None
+) -> list[tuple[int, ...]]:
     """A list of answers, each as [CLS] answer [SEP], as a decoder says and ranks them.
 
-    UserError for an answer that is empty, holds an unknown word, or stands there twice.
+    UserError for an answer that is empty, ends in its middle, holds an unknown word, has more than
+    `longest` word pieces with [CLS], or stands there twice.
     """
     if not answers:
         raise UserError("the list of answers is empty", "give one answer or more")
     rows: dict[tuple[int, ...], str] = {}
     for answer in answers:
         # Written out: ALBEF's own tokenizer puts no [SEP] behind a text.
-        ids = (words.cls_id, *words.encode(f"{answer} [SEP]")[1:])
-        ids = ids[: ids.index(words.sep_id) + 1]
-        if words.unk_id in ids or len(ids) < 3:
-            wrong = "is empty" if len(ids) < 3 else "has a word that the model does not know"
+        ids = words.encode(f"{answer} [SEP]")[1:]
+        ids = (words.cls_id, *ids[: len(words.tokens(answer)) + 1])
+        if wrong := wrong_with(words, ids, longest):
             raise UserError(f"the answer {answer!r} {wrong}", "leave it out, or say it otherwise")
         if ids in rows:
             raise UserError(
@@ -154,6 +156,20 @@ def encode_answers(words: WordPiece, answers: Sequence[str]) -> list[tuple[int, 
             )
         rows[ids] = answer
     return list(rows)
+
+
+def wrong_with(words: WordPiece, ids: tuple[int, ...], longest: int | None) -> str:
+    """Why [CLS] answer [SEP] cannot be said by a decoder; empty if it can."""
+    if len(ids) < 3:
+        return "is empty"
+    if words.unk_id in ids:
+        return "has a word that the model does not know"
+    if words.sep_id in ids[:-1]:
+        return "has [SEP] inside, where it would end"
+    # The last piece is said, not read.
+    if longest is not None and len(ids) - 1 > longest:
+        return f"has {len(ids) - 1} word pieces with [CLS]: the model reads {longest}"
+    return ""
 
 
 def encode_pair(

@@ -171,10 +171,12 @@ class Finetuned(nn.Module):
         distill: bool = False,
         alpha: float = 0.4,
         momentum: float = 0.995,
+        momentum_dropout: bool = False,
     ):
+        """`momentum_dropout`: the twin's dropout is on in training, as the paper's code has it."""
         super().__init__()
         self.exit, self.head = exit, head
-        self.momentum = momentum
+        self.momentum, self.momentum_dropout = momentum, momentum_dropout
         # A tensor: a compiled forward pass would be compiled anew for every other float.
         self.register_buffer("_alpha", torch.tensor(alpha), persistent=False)
         self.twin = Finetuned(*copy.deepcopy((exit, head))) if distill else None
@@ -192,10 +194,13 @@ class Finetuned(nn.Module):
         self._alpha.fill_(value)
 
     def train(self, mode: bool = True) -> "Finetuned":
-        """As for any module, but the twin's dropout stays off."""
+        """As for any module, but the twin stays in evaluation mode, its dropout as chosen."""
         super().train(mode)
         if self.twin is not None:
             self.twin.eval()
+            for module in self.twin.modules():
+                if isinstance(module, nn.Dropout):
+                    module.train(mode and self.momentum_dropout)
         return self
 
     def scores(self, batch: Batch) -> Tensor:

@@ -19,18 +19,14 @@ Options of the papers:
 
 tiny    3 minutes on two CPU cores for scene-vqa with a run of FLAVA
 small   an estimated half hour on one modest GPU
-base    FLAVA's numbers for VQA; for its other tasks, and ALBEF's, add
-        --task scene-ve --lr 1e-5 --steps 24000
-        --task scene-sentences --lr 1e-5 --steps 33112 --batch-size 32 --warmup-steps 1986
-        and of ALBEF, all with --hidden 768 --dropout 0 --distill --weight-decay 0.02 and as many
-        steps as its epochs: --lr 2e-5 --batch-size 256 for VQA (8 epochs) and SNLI-VE (5),
-        --lr 2e-5 --batch-size 128 for NLVR2 (10)
+base    FLAVA's numbers for VQA, with a run of FLAVA; those of its other tasks, and of ALBEF's, are
+        what `FinetuneRecipe.usual` gives for the run and the task
 """
 
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from minivl.data.tasks import SPLITS, Inputs, Task
 from minivl.errors import UserError, require_field
@@ -88,6 +84,8 @@ class Distillation:
     ramp_steps: int | None = None
     """Steps over which its share rises from 0; unless told the paper's first epoch: an eighth of
     scene-vqa, a tenth of scene-nlvr; no rise for the other tasks."""
+    momentum_dropout: bool = False
+    """Dropout in the twin, too, as the paper's code leaves it on."""
 
     def check(self) -> None:
         """Refuse numbers that are no shares (UserError)."""
@@ -130,8 +128,15 @@ class FinetuneRecipe:
     """Labelled examples to learn from, read again and again; 0: new ones without end."""
     answers: Literal["classify", "generate"] = "classify"
     """Of scene-vqa: score a list of answers, or say them with ALBEF's decoder."""
+    image_size: int = 0
+    """Side of the pictures in pixels, the run's own if 0; ALBEF goes from 256 to 384, FLAVA from
+    224 to 480 for VQA."""
     text_assignment_steps: int = 0
-    """Steps of text assignment before scene-nlvr."""
+    """Steps of text assignment before scene-nlvr, on pictures of the run's own size."""
+    text_assignment_batch_size: int = 0
+    """Captioned pictures in a step of it; as many as the task's batch has if 0."""
+    text_assignment_lr: tuple[float, float] | None = None
+    """Its peak learning rate and the last one; the task's unless told."""
     distill: bool = False
     """Learn from a momentum twin of the whole model, too."""
     pretrained: bool = True
@@ -147,12 +152,24 @@ class FinetuneRecipe:
         """The recipe at one of the four sizes."""
         return SIZES[size]
 
+    def usual(self) -> "FinetuneRecipe":
+        """What this size has for this run and task: at base the numbers of the run's paper."""
+        own = replace(SIZES[self.size], run=self.run, task=self.task)
+        if self.size != "base" or self.run is None:
+            return own
+        papers = FLAVA | ALBEF if begin(self.run).is_albef else FLAVA
+        return replace(own, **papers.get(self.task, {}))
+
     def check(self) -> None:
         """Refuse a missing run, one that cannot be started from, and what does not fit together."""
         begun = begin(self.run)
         _ = self.start_from
         require_field(self, "labels", self.labels >= 0, "0 or more")
-        require_field(self, "text_assignment_steps", self.text_assignment_steps >= 0, "0 or more")
+        patch = begun.recipe.image.patch_size
+        fits = self.image_size == 0 or (self.image_size >= 16 and self.image_size % patch == 0)
+        expected = f"0, or a multiple of the run's patches of {patch} pixels, 16 or more"
+        require_field(self, "image_size", fits, expected)
+        self.check_assignment()
         for asked, flag in (
             (self.text_assignment_steps > 0, "--text-assignment-steps"),
             (self.inputs == "left", "--inputs left"),
@@ -174,15 +191,33 @@ class FinetuneRecipe:
             )
         begun.check(nlvr=self.task == "scene-nlvr", generate=self.answers == "generate")
 
+    def check_assignment(self) -> None:
+        """Refuse numbers that text assignment cannot train with (UserError)."""
+        require_field(self, "text_assignment_steps", self.text_assignment_steps >= 0, "0 or more")
+        batch, parts = self.text_assignment_batch_size, self.training.accumulate
+        fits = batch >= 0 and batch % parts == 0
+        expected = f"0 or more, a multiple of the {parts} micro-batches of a step"
+        require_field(self, "text_assignment_batch_size", fits, expected)
+        first, last = self.text_assignment_lr or (1.0, 0.0)
+        fits = first > 0 and 0 <= last <= first
+        require_field(self, "text_assignment_lr", fits, "two numbers, the larger first and above 0")
+
     # What is trained.
 
     def stages(self, seed: int) -> list[Stage]:
         """The whole model learns the task; before it, if asked for, text assignment."""
         # Loaded when first asked for: --help reads no picture and needs no run.
-        source = cache(lambda: begin(self.run).load_source())
+        source, own = cache(self.load_source), cache(lambda: begin(self.run).load_source())
         prepared = self.task == "scene-nlvr" and self.text_assignment_steps > 0
-        return [*([self.assignment_stage(source, seed)] if prepared else []),
+        return [*([self.assignment_stage(own, seed)] if prepared else []),
                 self.task_stage(source, seed)]  # fmt: skip
+
+    def load_source(self) -> "Source":
+        """Scenes and the run's words, in pictures of this task's size."""
+        begun = begin(self.run)
+        data = begun.recipe.data
+        data = replace(data, image_size=self.image_size or data.image_size)
+        return replace(begun, recipe=replace(begun.recipe, data=data)).load_source()
 
     def task_stage(self, source: "Callable[[], Source]", seed: int) -> Stage:
         """The task itself."""
@@ -194,7 +229,7 @@ class FinetuneRecipe:
             evaluate=lambda model, device: self.evaluate(source(), model, device),
             start_from=self.start_from,
             schedules=self.schedules,
-            notes=NOTES[self.size],
+            notes=self.notes,
         )
 
     def assignment_stage(self, source: "Callable[[], Source]", seed: int) -> Stage:
@@ -202,22 +237,37 @@ class FinetuneRecipe:
         from minivl.data.examples import SceneExamples
         from minivl.data.stream import Stream
 
-        steps = self.text_assignment_steps
-        warmup = min(self.training.warmup_steps, steps)
+        training = self.assignment_training
         return Stage(
             name="assignment",
-            training=replace(self.training, steps=steps, warmup_steps=warmup),
+            training=training,
             build_model=lambda: self.build_assignment(source()),
             build_streams=lambda: [
                 Stream(
                     "captions",
                     SceneExamples(source().scenes, "train", seed),
-                    self.training.batch_size,
+                    training.batch_size,
                     losses=("assignment",),
                 )
             ],
             start_from=self.parts("exit"),
         )
+
+    @property
+    def assignment_training(self) -> Training:
+        """The task's training, where text assignment has no number of its own."""
+        own, steps = self.training, self.text_assignment_steps
+        training = replace(
+            own,
+            steps=steps,
+            batch_size=self.text_assignment_batch_size or own.batch_size,
+            warmup_steps=min(own.warmup_steps, steps),
+            epochs=1,
+        )
+        if self.text_assignment_lr is None:
+            return training
+        first, last = self.text_assignment_lr
+        return replace(training, lr=first, final_lr_fraction=last / first)
 
     def build_assignment(self, source: "Source") -> "TextAssignment":
         """The model without a head for the task, and one for text assignment."""
@@ -230,7 +280,8 @@ class FinetuneRecipe:
         from minivl.models.finetune import Finetuned
 
         exit = self.build_exit(source)
-        mix = {name: getattr(self.distillation, name) for name in ("alpha", "momentum")}
+        names = ("alpha", "momentum", "momentum_dropout")
+        mix = {name: getattr(self.distillation, name) for name in names}
         return Finetuned(exit, self.build_head(exit, source), distill=self.distill, **mix)
 
     def build_exit(self, source: "Source") -> "Exit":
@@ -255,7 +306,8 @@ class FinetuneRecipe:
         answers = answers_of(source, self.task)
         if self.answers == "classify":
             return Choice(exit.width, len(answers), **vars(self.head))
-        told = pad_batch(encode_answers(source.text, answers))
+        longest = exit.model.text_encoder.pos_embed.num_embeddings
+        told = pad_batch(encode_answers(source.text, answers, longest))
         return AnswerDecoder.like(exit.model, *told, **vars(self.ranking))
 
     def build_stream(self, source: "Source", seed: int) -> "Stream":
@@ -292,6 +344,13 @@ class FinetuneRecipe:
             return {}
         return {"alpha": partial(alpha_at, steps_per_epoch=steps, alpha=self.distillation.alpha)}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is said before the first step."""
+        if self.size == "base" and self.run is not None and begin(self.run).is_albef:
+            return ALBEF_NOTES
+        return NOTES[self.size]
+
     # What it starts from.
 
     @property
@@ -322,8 +381,15 @@ NOTES = {
     "test": (),
     "tiny": ("about 3 minutes on two CPU cores for scene-vqa with a run of FLAVA, 1 GB of memory",),
     "small": ("an estimated half hour on one GPU of 16 GB (not measured)",),
-    "base": ("FLAVA's 44,000 updates of 256 questions, at the run's picture size instead of 480",),
+    "base": (
+        "FLAVA's updates of its paper; of VQA at the run's picture size: --image-size 480 for its",
+    ),
 }
+ALBEF_NOTES = (
+    "the paper's epochs of VQA v2, SNLI-VE or NLVR2; generated scenes stand in for them",
+    "its code lowers the rate by epochs: --schedule by_epochs --epochs N; and keeps the best one",
+    "it computed in float32: --training.precision float32; bfloat16 where the GPU has it here",
+)
 
 SIZES: dict[str, FinetuneRecipe] = {
     "test": FinetuneRecipe(
@@ -382,5 +448,57 @@ SIZES: dict[str, FinetuneRecipe] = {
         evaluation=Evaluation(questions=4096),
     ),
 }
+
+# What the papers have for other tasks than FLAVA's for VQA, which is `base` above.
+
+GENTLE = replace(SIZES["base"].training, lr=1e-5)
+"""FLAVA's for all tasks but VQA."""
+
+FLAVA: dict[Task, dict[str, Any]] = {
+    "scene-ve": {"training": replace(GENTLE, steps=24_000)},
+    "scene-sentences": {
+        "training": replace(
+            GENTLE, steps=33_112, batch_size=32, warmup_steps=1986, weight_decay=0.1
+        )
+    },
+}
+"""Appendix B.2, and torchmultimodal's recipe for QNLI."""
+
+
+def albef(epochs: int, examples: int, batch_size: int = 256, warmup_steps: int = 100) -> dict:
+    """Fields of ALBEF's fine-tunings (section 4; numbers of its code): epochs of so many examples.
+
+    Its runs began at 256 pixels. The rate starts at half its peak and ends at a twentieth.
+    """
+    training = replace(
+        SIZES["base"].training,
+        steps=epochs * (examples // batch_size),
+        batch_size=batch_size,
+        lr=2e-5,
+        final_lr_fraction=0.05,
+        warmup_lr=1e-5,
+        warmup_steps=warmup_steps,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.02,
+        decayed="all_but_vectors",
+        clip_norm=0.0,
+    )
+    head = Choice(hidden=768)
+    return {"training": training, "head": head, "image_size": 384, "distill": True}
+
+
+ALBEF: dict[Task, dict[str, Any]] = {
+    "scene-vqa": albef(8, 443_757 + 214_354, warmup_steps=400) | {"answers": "generate"},
+    "scene-ve": albef(5, 529_527),
+    "scene-nlvr": albef(10, 86_373, 128)
+    | {
+        "text_assignment_steps": 4_000_000 // 512,
+        "text_assignment_batch_size": 512,
+        "text_assignment_lr": (2e-5, 1e-5),
+    },
+}
+"""Questions of VQA v2's training and validation (the code adds Visual Genome's), claims of SNLI-VE,
+statements of NLVR2; text assignment sees the four million captioned pictures once."""
 
 RECIPE = FinetuneRecipe

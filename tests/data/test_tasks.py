@@ -422,7 +422,8 @@ def test_answers_are_told_from_beginning_to_end(two, four, pack):
     [
         ([], "the list of answers is empty"),
         (["dog", " "], "the answer ' ' is empty"),
-        (["dog", "[SEP] cat"], "is empty"),
+        (["dog", "[SEP] cat"], r"'\[SEP\] cat' has \[SEP\] inside"),
+        (["dog", "yes [SEP] no"], r"'yes \[SEP\] no' has \[SEP\] inside"),
         (["dog", "cat", "dog"], "'dog' stands twice in the list"),
         (["dog", "Dog"], r"'Dog' stands twice in the list \(also as 'dog'\)"),
         (["a dog", "a  dog"], "stands twice"),
@@ -432,6 +433,14 @@ def test_answers_are_told_from_beginning_to_end(two, four, pack):
 def test_a_list_of_answers_that_cannot_be_ranked_is_refused(pack, answers, message):
     with pytest.raises(UserError, match=message):
         encode_answers(WordPiece.load(pack), answers)
+
+
+def test_an_answer_longer_than_a_decoder_reads_is_named(pack):
+    words = WordPiece.load(pack)
+    said = ["dog", "a dog on the left"]
+    assert [len(row) for row in encode_answers(words, said, 6)] == [3, 7]
+    with pytest.raises(UserError, match="'a dog on the left' has 6 word pieces .* reads 5"):
+        encode_answers(words, said, 5)
 
 
 def test_all_splits_have_the_same_answers_in_one_order(two, four):

@@ -119,6 +119,18 @@ def test_what_learns_is_exactly_what_the_exit_reads(drawn, batch, build, make, n
     assert bool(mixing) == (make is PairExit)
 
 
+@pytest.mark.parametrize("on", [False, True])
+def test_the_twins_dropout_is_on_in_training_where_asked_for(batch, encoders, on):
+    exit = PairExit(encoders())
+    model = finetuned(exit, distill=True, dropout=0.5, momentum_dropout=on).double().train()
+    torch.manual_seed(0)
+    doubts = [model.twin.logits(batch) for _ in range(2)]
+    assert torch.equal(*doubts) != on
+    assert not model.twin.training and model.head.layers[2].training
+    doubts = [model.eval().twin.logits(batch) for _ in range(2)]
+    assert torch.equal(*doubts)
+
+
 def test_dropout_is_between_the_heads_layers_in_training_only(drawn, batch):
     model = drawn(finetuned(PairExit(flava()), hidden=64, dropout=0.5, distill=True))
     assert torch.equal(model.scores(batch), model.scores(batch))

@@ -232,6 +232,109 @@ def test_text_assignment_comes_before_two_pictures(albef, tmp_path):
     assert 0 < moved < 0.2 * taught[name].abs().mean()
 
 
+def test_text_assignment_has_a_batch_a_rate_and_pictures_of_its_own(albef):
+    recipe = replace(
+        FinetuneRecipe.at_size("test"),
+        run=albef,
+        task="scene-nlvr",
+        image_size=48,
+        text_assignment_steps=8,
+        text_assignment_batch_size=4,
+        text_assignment_lr=(2e-5, 1e-5),
+    )
+    check_fields(recipe)
+    assignment, task = recipe.stages(0)
+    training = assignment.training
+    assert (training.steps, training.batch_size, training.warmup_steps) == (8, 4, 5)
+    assert (training.lr, training.final_lr_fraction) == (2e-5, 0.5)
+    assert task.training == recipe.training
+    ((captions,), (asked,)) = assignment.build_streams(), task.build_streams()
+    assert captions.batch_size == 4 and asked.batch_size == 16
+    size = begin(albef).recipe.data.image_size
+    assert captions.examples[0]["image"].shape == (size, size, 3)
+    assert asked.examples[0]["image"].shape == (2, 48, 48, 3)
+    alike = replace(recipe, text_assignment_batch_size=0, text_assignment_lr=None)
+    same = replace(recipe.training, steps=8)
+    assert alike.stages(0)[0].training == same
+
+
+@pytest.mark.parametrize("kind", ["flava", "albef"])
+def test_larger_pictures_stretch_the_positions(request, tmp_path, kind):
+    out, run = tmp_path / "out", request.getfixturevalue(kind)
+    flags = ["--image-size", "48", "--task", "scene-ve", "--training.steps", "2"]
+    assert cli.main([*FINETUNE, *flags, "--run", str(run), "--out", str(out)]) == 0
+    after = load_file(out / "checkpoints" / "finetune" / "step-2" / "model.safetensors")
+    before = weights(run, {"flava": "joint", "albef": "pretrain"}[kind])
+    name = "image_encoder.pos_embed"
+    assert after[f"exit.model.{name}"].shape == before[name].shape
+    (stage,) = replace(
+        FinetuneRecipe.at_size("test"), run=run, task="scene-ve", image_size=48
+    ).stages(0)
+    assert stage.build_streams()[0].examples[0]["image"].shape == (48, 48, 3)
+
+
+# Spec of the paper's code, a row a task: epochs, examples, batch, warm-up steps.
+ALBEF_TASKS = {
+    "scene-vqa": (8, 658_111, 256, 400),
+    "scene-ve": (5, 529_527, 256, 100),
+    "scene-nlvr": (10, 86_373, 128, 100),
+}
+
+
+@pytest.mark.parametrize("task", ALBEF_TASKS)
+def test_base_of_a_run_of_albef_is_albefs_for_the_task(albef, task):
+    epochs, examples, batch, warmup = ALBEF_TASKS[task]
+    recipe = replace(FinetuneRecipe.at_size("base"), run=albef, task=task).usual()
+    training = recipe.training
+    assert (recipe.run, recipe.task, recipe.size) == (albef, task, "base")
+    assert training.steps == epochs * (examples // batch) and training.batch_size == batch
+    assert (training.lr, training.warmup_lr, training.warmup_steps) == (2e-5, 1e-5, warmup)
+    assert training.lr * training.final_lr_fraction == pytest.approx(1e-6)
+    assert (training.betas, training.eps, training.clip_norm) == ((0.9, 0.999), 1e-8, 0)
+    assert (training.weight_decay, training.decayed) == (0.02, "all_but_vectors")
+    assert (training.optimizer, training.schedule) == ("adamw", "cosine")
+    assert (recipe.head.hidden, recipe.head.dropout, recipe.image_size) == (768, 0, 384)
+    twin = recipe.distillation
+    assert recipe.distill and (twin.alpha, twin.momentum) == (0.4, 0.995)
+    assert recipe.ranking.candidates == 128 and not recipe.ranking.official_ranking
+    assert recipe.answers == ("generate" if task == "scene-vqa" else "classify")
+    rises = {"scene-vqa": 658_111 // 256, "scene-nlvr": 86_373 // 128}
+    assert (recipe.schedules == {}) == (task == "scene-ve")
+    if task in rises:
+        alpha = recipe.schedules["alpha"]
+        assert alpha(rises[task] // 2) < alpha(rises[task]) == 0.4
+    assignment, *_ = recipe.stages(0)
+    assert "FLAVA" not in "".join(recipe.stages(0)[-1].notes)
+    if task == "scene-nlvr":
+        training = assignment.training
+        assert (training.steps, training.batch_size) == (4_000_000 // 512, 512)
+        assert training.lr == 2e-5 and training.lr * training.final_lr_fraction == 1e-5
+        assert (training.warmup_lr, training.warmup_steps) == (1e-5, 100)
+    else:
+        assert len(recipe.stages(0)) == 1
+
+
+def test_base_of_a_run_of_flava_is_flavas_for_the_task(flava, albef):
+    base = FinetuneRecipe.at_size("base")
+    of = {task: replace(base, run=flava, task=task).usual() for task in SPLITS}
+    assert of["scene-vqa"] == replace(base, run=flava)
+    entails, sentences = of["scene-ve"].training, of["scene-sentences"].training
+    assert entails == replace(base.training, lr=1e-5, steps=24_000)
+    assert (sentences.lr, sentences.steps, sentences.batch_size) == (1e-5, 33_112, 32)
+    assert (sentences.warmup_steps, sentences.weight_decay) == (1986, 0.1)
+    assert (sentences.betas, sentences.eps) == ((0.9, 0.98), 1e-6)
+    # ALBEF has no task of sentences alone.
+    alone = replace(base, run=albef, task="scene-sentences").usual()
+    assert replace(alone, run=flava) == of["scene-sentences"]
+
+
+def test_other_sizes_are_the_same_for_every_run_and_task(albef):
+    for size in ("test", "tiny", "small"):
+        recipe = replace(FinetuneRecipe.at_size(size), run=albef, task="scene-nlvr")
+        assert replace(recipe, distill=True).usual() == recipe
+    assert FinetuneRecipe.at_size("base").usual() == FinetuneRecipe.at_size("base")
+
+
 def test_the_twins_share_rises_in_the_papers_first_epoch():
     recipe = replace(FinetuneRecipe.at_size("tiny"), distill=True)
     for task, steps in (("scene-vqa", 125), ("scene-nlvr", 100)):
@@ -350,6 +453,9 @@ def test_a_checkpoint_of_another_size_is_refused(flava, tmp_path, capsys):
         (["--distillation.alpha", "2"], "alpha is 2"),
         (["--distillation.momentum", "-1"], "momentum is -1"),
         (["--ramp-steps", "-1"], "ramp_steps is -1"),
+        (["--image-size", "20"], "image_size is 20"),
+        (["--text-assignment-batch-size", "-1"], "text_assignment_batch_size is -1"),
+        (["--text-assignment-lr", "1e-5", "2e-5"], "text_assignment_lr is"),
     ],
     ids=str,
 )
@@ -413,6 +519,8 @@ def test_the_model_is_the_runs_own_without_its_heads(flava, albef):
     recipe = replace(FinetuneRecipe.at_size("test"), run=flava, head=Choice(hidden=5))
     (stage,) = recipe.stages(0)
     model = stage.build_model()
+    drops = replace(recipe, distill=True, distillation=Distillation(momentum_dropout=True))
+    assert drops.stages(0)[0].build_model().momentum_dropout and not model.momentum_dropout
     first, *_, last = model.head.layers
     assert first.weight.shape == (5, own.recipe.multimodal.width)
     assert last.weight.shape == (56, 5)
