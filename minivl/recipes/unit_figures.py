@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from minivl.data.boxes import NONE, SceneBoxes
+from minivl.data.boxes import NONE, SIZES, SceneBoxes
 from minivl.data.examples import Split
 from minivl.data.tasks import TaskExamples
 from minivl.data.texts import TextSource
@@ -33,7 +33,8 @@ QUESTIONS: dict[TaskName, str] = {
 POOL, GROWING, ASKED = 48, 4, 4
 """Pictures, or questions, to choose from; of those, how many are shown in each figure."""
 TELLING = 0.25
-"""Share of the attributes' softmax from which one is told; a thing has two of them at most."""
+"""Share of the attributes' softmax from which one is told: a thing has a size and often a colour,
+which share it out evenly."""
 
 
 def watch_boxes(model: "Unit", source: TextSource, device: torch.device) -> dict[str, Any]:
@@ -145,14 +146,18 @@ def examples_of(
 
 
 def attributes_said(found: Mapping[str, torch.Tensor], names: Sequence[str]) -> list[str]:
-    """Of each box its likeliest two attributes, where they are likely: "small red"."""
+    """Of each box its likeliest size and its likeliest colour, where they are likely: "small red".
+
+    attributes (q, a), the two sizes first.
+    """
     if "attributes" not in found:
         return []
-    shares, places = found["attributes"].float().softmax(dim=-1).topk(2)
-    return [
-        " ".join(name_of(at, names) for at in sorted(own[likely >= TELLING].tolist()))
-        for likely, own in zip(shares.cpu(), places.cpu(), strict=True)
-    ]
+    shares = found["attributes"].float().softmax(dim=-1).cpu()
+    said = []
+    for own in shares:
+        best = [int(own[: len(SIZES)].argmax()), len(SIZES) + int(own[len(SIZES) :].argmax())]
+        said.append(" ".join(name_of(at, names) for at in best if own[at] >= TELLING))
+    return said
 
 
 def attributes_of(scenes: SceneBoxes, number: int) -> list[str]:

@@ -145,12 +145,16 @@ def test_a_model_that_knows_is_shown_to_know(source, monkeypatch):
         assert f"{note} {name} ✓ 100 %, {note}" in alt
 
 
-def test_unlikely_attributes_are_not_told():
-    logits = torch.tensor([[5.0, 0, 0, 5.0], [9.0, 0, 0, 0], [0.0, 0, 0, 0.1]])
-    names = ("large", "small", "blue")
+def test_a_size_and_a_colour_are_told_where_they_are_likely():
+    logits = torch.tensor([
+        [5.0, 0, 0, 5.0],
+        [9.0, 0, 0, 0],
+        [5.0, 5.1, 0, 0],  # torn between the sizes: a thing has one
+        [0.0, 1.0, 9.0, 0],
+    ])  # fmt: skip
+    names = ("large", "small", "blue")  # fewer than the model tells apart
     said = figures.attributes_said({"attributes": logits}, names)
-    # More attributes than names: a model may know others. Four alike are a quarter each.
-    assert said[:2] == ["large class 3", "large"]
+    assert said == ["large class 3", "large", "small", "blue"]
     assert figures.attributes_said({"attributes": torch.zeros(1, 5)}, names) == [""]
     assert figures.attributes_said({}, names) == []
 
