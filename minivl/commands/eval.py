@@ -134,9 +134,9 @@ def on_pairs(trained: Trained, chosen: argparse.Namespace) -> int:
 
     if chosen.task:
         raise UserError("--task is for scenes: pairs are retrieved", "leave out --task or --pairs")
-    source = source_of(trained)
     folder = chosen.pairs.parent if chosen.images is None else chosen.images
     pairs = pair_files.read(chosen.pairs, folder)
+    source = source_of(trained)
     where = choose_device(chosen.device)
     model, path = load_model(trained.stages[-1], trained.run, where)
     say(f"evaluating {path}")
