@@ -39,6 +39,8 @@ class Study:
     """Row -> name of its run, where it is not the row's own name."""
     table: str = "ablation"
     """What its file is called, between the recipe and the size."""
+    recipes: Mapping[str, str] = field(default_factory=dict)
+    """Row -> what is trained, where it is another recipe."""
 
     @property
     def path(self) -> Path:
@@ -49,9 +51,14 @@ class Study:
         """Name of a variant's run: "w/o init" -> "without_init"."""
         return self.folders.get(variant, variant.lower().replace("w/o ", "without_"))
 
+    def recipe_of(self, variant: str) -> str:
+        """What a variant trains."""
+        return self.recipes.get(variant, self.recipe)
+
     def command(self, variant: str, runs: str | None = None) -> str:
         """What to type to train one variant."""
-        words = f"minivl train {self.recipe} --size tiny {self.variants[variant]}".rstrip()
+        recipe = self.recipe_of(variant)
+        words = f"minivl train {recipe} --size tiny {self.variants[variant]}".rstrip()
         return f"{words} --out {runs or self.runs}/{self.folder_of(variant)}"
 
 
@@ -148,11 +155,51 @@ ALBEF_CROWDED = Study(
 )
 """R@1 of any pictures, and of the same things in four arrangements; what a summary cannot hold."""
 
+LABELS = (640, 6_400, 64_000)
+"""Labelled questions: a hundredth, a tenth, and all that 1,000 steps of 64 can read."""
+
+FROM_LABELS = {
+    "UniT": "--tasks scene-vqa --scene-vqa.batch-size 64 --steps 1000 --evaluation.questions 2048",
+    "FLAVA from noise": "--run runs/flava_tiny --no-pretrained",
+    "FLAVA pretrained": "--run runs/flava_tiny",
+}
+"""How a row begins -> how to train it on questions about pictures."""
+
+UNIT_LABELS = Study(
+    "unit",
+    "UniT and FLAVA with fewer labels",
+    variants={
+        f"{name}, {count:,}": f"{flags} --labels {count}"
+        for count in LABELS
+        for name, flags in FROM_LABELS.items()
+    },
+    metrics={
+        "known artists": "validation/scene-vqa/accuracy",
+        "an artist never seen": "twemoji/scene-vqa/accuracy",
+        "pairs never seen": "compositions/scene-vqa/accuracy",
+    },
+    runs="runs/unit_labels",
+    folders={
+        f"{name}, {count:,}": f"{name.lower().replace(' ', '_')}_{count}"
+        for count in LABELS
+        for name in FROM_LABELS
+    },
+    table="labels",
+    recipes={
+        f"{name}, {count:,}": "finetune"
+        for count in LABELS
+        for name in FROM_LABELS
+        if name != "UniT"
+    },
+)
+"""Right answers to questions about pictures, by labelled questions; what pretraining is worth."""
+
 STUDIES = {
     "flava": FLAVA,
     "albef": ALBEF,
     "albef_noise": ALBEF_NOISE,
     "albef_crowded": ALBEF_CROWDED,
+    "unit_labels": UNIT_LABELS,
 }
 ABLATION, VARIANTS, METRICS = FLAVA.path, FLAVA.variants, FLAVA.metrics
 
