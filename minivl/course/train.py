@@ -32,6 +32,7 @@ def fit(  # noqa: PLR0913 - a lesson names what it changes
     lr: float = 1e-3,
     warmup: int = 20,
     optimizer: Literal["adamw", "muon"] = "adamw",
+    weights: Mapping[str, float] | None = None,
     schedules: Mapping[str, Callable[[int], float]] | None = None,
     every: int = 0,
     watch: Callable[[int], None] | None = None,
@@ -39,10 +40,10 @@ def fit(  # noqa: PLR0913 - a lesson names what it changes
 ) -> list[float]:
     """Train in place with linear warm-up and a cosine; the loss of each step.
 
-    `model(batch)` returns a dict of scalar losses, whose sum is minimised; where the model has
-    them, `before_step(step)` and `after_step()` are called around the optimiser's step. `schedules`
-    maps names to values at a step from 0, as in a recipe's Stage: "weight_decay", or attributes of
-    the model.
+    `model(batch)` returns a dict of scalar losses, whose sum is minimised, each times its factor in
+    `weights` if it has one; where the model has them, `before_step(step)` and `after_step()` are
+    called around the optimiser's step. `schedules` maps names to values at a step from 0, as in a
+    recipe's Stage: "weight_decay", or attributes of the model.
     `watch(step)` is called with the steps done so far, every `every` steps, in eval mode and
     without gradient. `seed` is for what the model draws (dropout); the caller's generators are left
     as they were. The model ends in eval mode.
@@ -60,7 +61,9 @@ def fit(  # noqa: PLR0913 - a lesson names what it changes
             set_learning_rate(stepper, learning_rate(step, training))
             values = {name: value(step) for name, value in (schedules or {}).items()}
             set_scheduled(model, stepper, values)
-            losses.append(train_step(model, to_device(next(batches), device), stepper, step))
+            losses.append(
+                train_step(model, to_device(next(batches), device), stepper, step, weights)
+            )
             if not math.isfinite(losses[-1]):
                 raise DivergedError(
                     f"the loss became {losses[-1]} at step {step + 1}",
@@ -75,12 +78,16 @@ def fit(  # noqa: PLR0913 - a lesson names what it changes
 
 
 def train_step(
-    model: nn.Module, batch: dict, optimizer: torch.optim.Optimizer, step: int = 0
+    model: nn.Module,
+    batch: dict,
+    optimizer: torch.optim.Optimizer,
+    step: int = 0,
+    weights: Mapping[str, float] | None = None,
 ) -> float:
-    """Losses, gradients clipped to norm 1, one step of the optimiser; the sum of the losses."""
+    """Losses, gradients clipped to norm 1, one step of the optimiser; the weighed sum of losses."""
     optimizer.zero_grad(set_to_none=True)
     with autocast(next(model.parameters()).device, "auto"):
-        loss = joint.joint_loss(model(batch), {})
+        loss = joint.joint_loss(model(batch), weights or {})
     loss.backward()
     clip_gradient(model, Training(clip_norm=1.0), gradient_norm(model))
     if hasattr(model, "before_step"):

@@ -86,9 +86,9 @@ def test_arguments_are_new_at_every_call_and_tiny(exercise):
             map_tensors(list(case.make()), found.append)
         first, second = tensors
         assert not difference(first, second)
-        assert all(
-            a is not b and a.data_ptr() != b.data_ptr() for a, b in zip(*tensors, strict=True)
-        )
+        for a, b in zip(*tensors, strict=True):
+            # Tensors without numbers have no place in memory.
+            assert a is not b and (a.data_ptr() != b.data_ptr() or a.numel() == 0)
         assert all(a.dtype == torch.float64 and a.numel() <= 350 for a in first)
 
 

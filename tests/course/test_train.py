@@ -57,6 +57,13 @@ def test_the_loss_is_the_sum_of_all_losses():
     assert fit(Line(), iter([batch]), 1)[0] == pytest.approx(expected)
 
 
+def test_a_loss_counts_as_often_as_its_factor_says():
+    batch = next(batches())
+    square, size = (loss.item() for loss in Line()(batch).values())
+    found = fit(Line(), iter([batch]), 1, weights={"size": 5.0})[0]
+    assert found == pytest.approx(square + 5 * size)
+
+
 def test_warm_up_makes_the_first_step_small():
     """AdamW's first step has the size of the learning rate: lr / warm-up."""
     model = Line()
