@@ -42,6 +42,7 @@ TASKS: tuple[TaskName, ...] = TaskName.__args__[:8]
 """In the paper's order: COCO, Visual Genome, VQA v2, SNLI-VE, QNLI, MNLI, QQP, SST-2."""
 
 REAL_BOXES: tuple[TaskName, ...] = ("coco", "visual-genome")
+GLUE: tuple[TaskName, ...] = tuple(glue.FORMS)
 SCENE_BOXES: tuple[TaskName, ...] = ("scene-detection", "scene-attributes")
 BOXES: tuple[TaskName, ...] = (*SCENE_BOXES, *REAL_BOXES)
 """What is asked for is boxes."""
@@ -67,7 +68,7 @@ class Files:
     def check_has(self, task: TaskName) -> None:
         """Refuse a task whose files are not told of, or not there (UserError)."""
         name = {"coco": "coco", "visual-genome": "visual_genome"}.get(task)
-        name = "glue" if task in glue.FORMS else name
+        name = "glue" if task in GLUE else name
         if name is None:
             return
         folder, flag = getattr(self, name), f"--files.{name.replace('_', '-')}"
@@ -135,7 +136,7 @@ def real_boxes(files: Files, task: TaskName, split: Split, seed: int) -> CocoBox
 
 def answers_of_task(source: TextSource, task: TaskName) -> tuple[str, ...]:
     """The answers of a task in the order of their numbers."""
-    if task in glue.FORMS:
+    if task in GLUE:
         return glue.FORMS[task].classes
     return answers_of(source, task) if task in SPLITS else classes(task)
 

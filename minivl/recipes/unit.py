@@ -33,6 +33,7 @@ from minivl.data.texts import TextData
 from minivl.data.unit_tasks import (
     ATTRIBUTES,
     BOXES,
+    GLUE,
     PICTURES,
     REAL_BOXES,
     SCENE_BOXES,
@@ -303,6 +304,8 @@ class UnitRecipe:
         read = task_examples(source, task, "train", seed, self.files)
         if task in REAL_BOXES:
             tell_once(read.faults.report())
+        if task in GLUE and read.rows.skipped:
+            tell_once(read.rows.report())
         examples = OfTask(First(read, self.labels) if self.labels else read, task)
         chosen = self.settings(task)
         return Stream(task, examples, chosen.batch_size, weight=chosen.share)

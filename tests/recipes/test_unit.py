@@ -201,7 +201,7 @@ def files(tmp_path_factory):
     sst = folder / "glue" / "SST-2"
     sst.mkdir(parents=True)
     rows = "sentence\tlabel\na fine film\t1\na dull one\t0\n"
-    (sst / "train.tsv").write_text(rows)
+    (sst / "train.tsv").write_text(rows + "no label\n")
     (sst / "dev.tsv").write_text(rows)
     return folder
 
@@ -223,6 +223,7 @@ def test_published_files_train_and_are_measured_under_their_own_names(files, tmp
     assert cli.main([*TRAIN, *FEW, *flags, *few, "--out", str(run)]) == 0
     told = capsys.readouterr().out
     assert "instances_train2017.json: 6 boxes in 6 pictures" in told and "99" in told
+    assert "train.tsv" in told
     assert {line["stream"] for line in lines_of(run)} <= set(REAL)
     measured = json.loads((run / "eval.json").read_text())
     assert measured["validation/coco/ap50"]["n"] == measured["validation/visual-genome/ap50"]["n"]
