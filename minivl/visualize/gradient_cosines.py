@@ -6,7 +6,7 @@ import numpy as np
 
 from minivl.visualize.style import INK, MUTED, Caption, Picture, place, styled, write
 
-CELL, NAMES, GAP, EDGE, HEAD = 0.5, 1.35, 0.4, 0.15, 0.85
+CELL, NAMES, GAP, EDGE, HEAD = 0.5, 1.35, 0.4, 0.15, 0.7
 COLOURS = "RdBu"
 
 HOW_TO_READ = (

@@ -78,7 +78,7 @@ def pulls(measures: Mapping[str, Measure], size: tuple[float, float] = (1.0, 0.8
 
 def draw(axes: Axes, centres: np.ndarray, arrows: np.ndarray, size: tuple[float, float]) -> None:
     """The true box, a guess in the corner, and an arrow or a dot at each centre."""
-    edge = REACH + 0.4
+    edge = REACH + 0.65
     axes.set(xlim=(-edge, edge), ylim=(edge, -edge), aspect="equal")
     axes.set_facecolor("#f6f7f8")
     x0, y0, x1, y1 = TRUE
