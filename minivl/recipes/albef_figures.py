@@ -19,14 +19,14 @@ from minivl.evaluation.albef import (
 )
 from minivl.evaluation.contrastive import Judge
 from minivl.evaluation.embed import embed_images, embed_texts
-from minivl.evaluation.masked import EVALUATION_SEED, ranks_of
+from minivl.evaluation.masked import EVALUATION_SEED
 from minivl.evaluation.matching import Matcher
 from minivl.evaluation.pools import mirrored_pool, rearranged_pool, retrieval_pool
 from minivl.evaluation.retrieval import relevance
 from minivl.recipes.figures import contrastive_figures
 from minivl.recipes.flava_figures import hidden_thing
+from minivl.recipes.masked_figures import guesses_at
 from minivl.visualize.arrangements import arrangements
-from minivl.visualize.blanks import Guess
 from minivl.visualize.matching import matching_figure
 from minivl.visualize.pseudo_targets import Named, caption_targets, word_targets
 from minivl.visualize.reranked import before_and_after
@@ -182,15 +182,7 @@ def words_of_the_twin(
     found = []
     spoilt = [pairs.captions.told(index).kind != "none" for index in asked]
     parts = zip(images, rows, places, spoilt, answered, strict=True)
-    for image, ids, at, bad, (scores, answers) in parts:
-        best = scores[0].softmax(dim=-1).topk(TOP)
-        guess = Guess(
-            before=text.decode(ids[:at]),
-            after=text.decode(ids[at + 1 :]),
-            answer=text.vocab[ids[at]],
-            words=tuple(text.vocab[index] for index in best.indices.tolist()),
-            shares=tuple(best.values.tolist()),
-            rank=int(ranks_of(scores, answers)[0]),
-        )
+    for image, ids, at, bad, (scores, _) in parts:
+        (guess,) = guesses_at(text, [ids], [at], scores)
         found.append(Named(image, guess, bad))
     return word_targets(found)

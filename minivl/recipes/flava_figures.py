@@ -16,10 +16,10 @@ from minivl.data.texts import TextSource
 from minivl.evaluation.contrastive import Judge
 from minivl.evaluation.embed import evaluating
 from minivl.evaluation.flava import matching_scores, named
-from minivl.evaluation.masked import EVALUATION_SEED, batches_of, ranks_of
+from minivl.evaluation.masked import EVALUATION_SEED, batches_of
 from minivl.evaluation.pools import Pool, mirrored_pool, retrieval_pool
 from minivl.recipes.figures import contrastive_figures
-from minivl.recipes.masked_figures import hidden_place, to_pictures
+from minivl.recipes.masked_figures import guesses_at, hidden_place, to_pictures
 from minivl.visualize.blanks import Guess
 from minivl.visualize.fused import fused_figure, looks
 from minivl.visualize.matching import matching_figure
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from minivl.models.flava import Flava
 
 SPLIT = "twemoji"
-PAIRS, TOP, HOLED, TWINS, LOOKED_AT = 128, 5, 64, 32, 4
+PAIRS, HOLED, TWINS, LOOKED_AT = 128, 64, 32, 4
 SHOWN = 5
 FILLERS = frozenset(
     "a an and are at in is it of on some that the there to , "
@@ -131,7 +131,6 @@ def fill_in(
     ids, seen = (part.to(device) for part in pad_batch(rows, text.pad_id))
     each = torch.arange(len(rows), device=device)
     at = torch.tensor(places, device=device)
-    hidden = ids[each, at]
     asked = ids.index_put((each, at), ids.new_tensor(text.mask_id))
     pixels = to_tensor(images).to(device)
     side = model.image_encoder.patch_size
@@ -141,21 +140,7 @@ def fill_in(
     with evaluating(model):
         fused = model.encode_pair(pixels, asked, seen, patches_masked=holes)
         logits = model.mmm_text_head(fused[:, -ids.shape[1] :][each, at])
-    best = logits.softmax(dim=-1).topk(TOP)
-    ranks = ranks_of(logits, hidden).tolist()
-    return [
-        Guess(
-            before=text.decode(row[:place]),
-            after=text.decode(row[place + 1 :]),
-            answer=text.vocab[row[place]],
-            words=tuple(text.vocab[index] for index in indices),
-            shares=tuple(shares),
-            rank=rank,
-        )
-        for row, place, indices, shares, rank in zip(
-            rows, places, best.indices.tolist(), best.values.tolist(), ranks, strict=True
-        )
-    ]
+    return guesses_at(text, rows, places, logits)
 
 
 def holes_of_pairs(

@@ -1,6 +1,7 @@
 """The pictures that masked modeling leaves: sentences and pictures filled in."""
 
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,11 @@ from minivl.data.examples import SceneSource
 from minivl.data.holes import HoledPictures, MaskData
 from minivl.data.text import WordPiece
 from minivl.data.texts import TextSource
-from minivl.evaluation.masked import EVALUATION_SEED, batches_of, ranks_of
+from minivl.evaluation.masked import EVALUATION_SEED, batches_of
 from minivl.evaluation.mim import copied
 from minivl.recipes.dvae_figures import to_uint8
 from minivl.visualize.blanks import Guess, blanks
+from minivl.visualize.hide_a_word import guesses
 from minivl.visualize.holes import filled_in
 from minivl.visualize.style import Picture
 
@@ -69,16 +71,24 @@ def fill(model: "Mlm", text: WordPiece, ids: tuple[int, ...], seed: int) -> Gues
         return None
     device = next(model.parameters()).device
     hidden = torch.tensor([[*ids[:place], text.mask_id, *ids[place + 1 :]]], device=device)
-    logits = model.predict(model.encode_text(hidden)[:, place])
-    best = logits[0].softmax(dim=-1).topk(TOP)
-    return Guess(
-        before=text.decode(ids[:place]),
-        after=text.decode(ids[place + 1 :]),
-        answer=text.vocab[ids[place]],
-        words=tuple(text.vocab[index] for index in best.indices.tolist()),
-        shares=tuple(best.values.tolist()),
-        rank=int(ranks_of(logits, torch.tensor([ids[place]], device=device))[0]),
-    )
+    (guess,) = guesses_at(text, [ids], [place], model.predict(model.encode_text(hidden)[:, place]))
+    return guess
+
+
+def guesses_at(
+    text: WordPiece, rows: Sequence[Sequence[int]], places: Sequence[int], scores: Tensor
+) -> list[Guess]:
+    """What a model thinks of the word at one place of each text, and what stands around it.
+
+    rows: n texts as ids, scores (n, vocabulary): of the model, that word hidden.
+    """
+    words = [row[place] for row, place in zip(rows, places, strict=True)]
+    return [
+        replace(guess, before=text.decode(row[:place]), after=text.decode(row[place + 1 :]))
+        for guess, row, place in zip(
+            guesses(scores, words, text.vocab, TOP), rows, places, strict=True
+        )
+    ]
 
 
 def mim_figures(
