@@ -66,6 +66,8 @@ def test_a_row_a_picture_and_a_column_a_step(pictures, texts, check_legible):
     assert told == ["step 1", "step 100", "step 400"], "in order"
     counts = [text for text in texts(figure) if text.endswith("of 4 found")]
     assert counts == ["0 of 4 found", "1 of 4 found", "3 of 4 found"]
+    two = texts(growing_boxes(images, history, [TRUTH, TRUTH], columns=2))
+    assert {"step 1", "step 400"} <= set(two) and "step 100" not in two
     found = shades(figure)
     assert len(found) == 2 * 4
     by_row = {row: {shade for (_, at), shade in found.items() if at == row} for _, row in found}
