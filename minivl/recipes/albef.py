@@ -6,7 +6,9 @@ momentum twin, keeps a queue of what it has seen and softens the targets where c
 
 tiny    minutes on two CPU cores: finds, names, matches, fills in
 small   an estimated few hours on one modest GPU
-base    ViT-B/16 and BERT-base halved, queue, batch and schedule as published
+base    ViT-B/16 and BERT-base halved; queue, batch, rates and weight decay as published (its code
+        decays temperature, positions and class token, too). Its rate fell by epochs, here by
+        steps: --schedule by_epochs --epochs 30 for its own
 
 The paper's ablation, row by row, as flags:
   MLM + ITM                --objectives itm mlm --negatives random --distill
@@ -27,7 +29,7 @@ Distillation is for noisy captions; these are clean unless told, in shares of al
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from minivl.data.captioned import HiddenWords
 from minivl.data.examples import SceneData
@@ -146,10 +148,11 @@ class AlbefRecipe:
     step: Literal["fused", "reference"] = "fused"
     """Compute a step without doing things twice, or as the paper tells it: the same numbers."""
     image_encoder: Path | None = None
-    """A run with a trained image encoder (albef, flava, mim, dino, clip) to start from."""
+    """A run with a trained image encoder (albef, flava, mim, dino, clip) to start from, or a
+    .safetensors file that `minivl weights import` has made of DeiT's or ALBEF's."""
     text_encoder: Path | None = None
-    """A run with a trained text encoder (albef, flava, mlm, clip) to start from; its words are
-    taken, too."""
+    """A run with a trained text encoder (albef, flava, mlm, clip) to start from, or such a file of
+    BERT's or ALBEF's, whose fusion encoder and MLM head are taken, too; and so are its words."""
     image: ImageEncoder = field(default_factory=ImageEncoder)
     text: TextEncoder = field(default_factory=TextEncoder)
     fusion: FusionEncoder = field(default_factory=FusionEncoder)
@@ -222,14 +225,16 @@ class AlbefRecipe:
     def start_from(self) -> dict[str, tuple[str, str]] | None:
         """Which encoders start from which part of which run; their twins start as copies."""
         start: dict[str, tuple[str, str]] = {}
-        for part, run, known in (
-            ("image_encoder", self.image_encoder, IMAGE_ENCODERS),
-            ("text_encoder", self.text_encoder, TEXT_ENCODERS),
-        ):
-            if run is not None:
-                found = flava.part_of(run, known)
-                start |= {part: found, f"momentum_encoder.{part}": found}
-        return start or None
+        if self.image_encoder is not None:
+            start["image_encoder"] = flava.part_of(self.image_encoder, IMAGE_ENCODERS)
+        if self.text_encoder is not None:
+            run = self.text_encoder
+            start["text_encoder"] = flava.part_of(run, TEXT_ENCODERS, self.text.norm)
+            if run.suffix == ".safetensors":  # BERT's upper half and its head, or ALBEF's
+                from minivl.weights.starts import parts_of_file
+
+                start |= parts_of_file(run, ("fusion_encoder", "mlm_head"))
+        return start | {f"momentum_encoder.{n}": found for n, found in start.items()} or None
 
     def load_source(self) -> "CaptionSource":
         """Scenes, and the words of their captions or of the run that brings a text encoder."""
@@ -239,8 +244,11 @@ class AlbefRecipe:
         separator = self.text.separator
         return CaptionSource.load(self.data, text, separator=separator, spoilt=self.noise)
 
-    def build_model(self, text: "WordPiece") -> "Albef":
-        """The encoders with their heads and twin; weights are drawn from torch's current seed."""
+    def build_model(self, text: "WordPiece", **otherwise: Any) -> "Albef":
+        """The encoders with their heads and twin; weights are drawn from torch's current seed.
+
+        `otherwise`: options of `Albef` that are not to be this recipe's.
+        """
         from minivl.models.albef import Albef
         from minivl.nn import fusion
         from minivl.nn.bert import Bert
@@ -252,21 +260,7 @@ class AlbefRecipe:
             ViT(image_size=self.data.image_size, **vars(self.image)),
             Bert(depth=self.text.depth, **words, **alike),
             fusion.FusionEncoder(depth=self.fusion.depth, context_width=self.image.width, **alike),
-            embed_dim=self.embed_dim,
-            image_pool=self.image_pool,
-            text_pool=self.text_pool,
-            objectives=self.objectives,
-            distill=self.distill,
-            queue_size=self.queue_size,
-            momentum=self.momentum,
-            alpha=self.alpha,
-            temperature=self.temperature,
-            temperature_range=self.temperature_range,
-            negatives=self.negatives,
-            exclude=self.exclude,
-            sampler=self.sampler,
-            momentum_dropout=self.momentum_dropout,
-            step=self.step,
+            **{name: getattr(self, name) for name in OPTIONS} | otherwise,
         )
 
     def build_stream(self, source: "CaptionSource", seed: int) -> "Stream":
@@ -296,19 +290,27 @@ class AlbefRecipe:
         return albef_figures(model, source, device, self.noise, self.evaluation.reranked)
 
 
+OPTIONS = ("embed_dim", "image_pool", "text_pool", "objectives", "distill", "queue_size",
+           "momentum", "alpha", "temperature", "temperature_range", "negatives", "exclude",
+           "sampler", "momentum_dropout", "step")  # fmt: skip
+"""Fields that `Albef` knows by the same names."""
+
 IMAGE_ENCODERS = {"pretrain": "image_encoder", **flava.IMAGE_ENCODERS, "clip": "image_encoder"}
 TEXT_ENCODERS = {"pretrain": "text_encoder", **flava.TEXT_ENCODERS, "clip": "text_encoder"}
 """Stage that a run may hold -> where in its model the encoder is; the first that is there."""
 
 
 def words_of(folder: Path) -> "WordPiece":
-    """The tokenizer that a run's text encoder was trained with."""
+    """The tokenizer that a run's text encoder was trained with; of a published one BERT's."""
     from minivl.data.examples import SceneSource
+    from minivl.data.text import WordPiece
     from minivl.data.texts import TextSource
     from minivl.recipes.clip import ClipRecipe
     from minivl.recipes.mlm import MlmRecipe
     from minivl.recipes.pretrained import Begun, made_by
 
+    if folder.suffix == ".safetensors":
+        return WordPiece.load()
     kinds = {"albef": AlbefRecipe, "flava": flava.FlavaRecipe, "mlm": MlmRecipe, "clip": ClipRecipe}
     recipe = made_by(folder, kinds)
     if isinstance(recipe, MlmRecipe):
@@ -327,7 +329,9 @@ NOTES = {
     "small": ("an estimated few hours on one GPU of 16 GB (not measured)",),
     "base": (
         "the paper's 30 epochs of 4 million pictures in batches of 512: days on several GPUs",
-        "its encoders start from DeiT-base and BERT-base; here from noise, or from runs",
+        "its encoders start from DeiT-base and BERT-base; here from noise, from runs, or from the "
+        "files of both: minivl weights import, --image-encoder, --text-encoder",
+        "its rate fell by epochs, here by steps: --schedule by_epochs --epochs 30 for its own",
         "it read COCO, Visual Genome, CC3M and SBU; generated scenes stand in for them",
         "it computed in float32: --training.precision float32; bfloat16 where the GPU has it here",
     ),
@@ -441,9 +445,11 @@ SIZES: dict[str, AlbefRecipe] = {
             lr=1e-4,
             final_lr_fraction=0.1,
             warmup_steps=2000,  # the code's; the paper says 1,000
+            warmup_lr=1e-5,
             betas=(0.9, 0.999),
             eps=1e-8,
             weight_decay=0.02,
+            decayed="all_but_vectors",
             clip_norm=0.0,
             checkpoint_every=1000,
             evaluate_every=EPOCH,

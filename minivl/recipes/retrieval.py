@@ -79,9 +79,16 @@ class RetrievalRecipe:
     """The twin's share of the targets; it rises from 0 in the first epoch."""
     momentum: float = 0.995
     """How much of the twin stays at each step; the rest is the model's."""
-    exclude: Literal["same", "picture"] = "same"
+    momentum_dropout: bool = False
+    """Dropout in the twin, too, as the paper's code leaves it on."""
+    exclude: Literal["same", "picture", "diagonal"] = "same"
     """What is no wrong pair: equal captions and equal pictures; as in the paper's code, equal
-    pictures alone."""
+    pictures alone; the pair itself alone, so that captions of one picture are called wrong."""
+    sampler: Literal["uniform", "multinomial"] = "uniform"
+    """How wrong pairs are drawn; multinomial spends random numbers as the paper's code does."""
+    clamp_temperature: bool = False
+    """Put the temperature back into the run's range before each step; the paper's code does in
+    pretraining, and lets it go here."""
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
@@ -162,27 +169,19 @@ class RetrievalRecipe:
 
     def build_model(self, text: "WordPiece") -> "Albef":
         """The run's model, whose targets know pictures by their ids."""
-        from minivl.models.albef import Albef
-
         albef = self.albef
-        bare = replace(albef, queue_size=0).build_model(text)
-        return Albef(
-            bare.image_encoder,
-            bare.text_encoder,
-            bare.fusion_encoder,
-            embed_dim=albef.embed_dim,
-            image_pool=albef.image_pool,
-            text_pool=albef.text_pool,
+        return albef.build_model(
+            text,
             objectives=("itc", "itm"),
             distill=("itc",) if self.distill else (),
-            queue_size=albef.queue_size,
             momentum=self.momentum,
             alpha=self.alpha,
-            temperature_range=None,
+            temperature_range=albef.temperature_range if self.clamp_temperature else None,
+            negatives="hard",
             exclude=self.exclude,
+            sampler=self.sampler,
             id_targets=True,
-            momentum_dropout=albef.momentum_dropout,
-            step=albef.step,
+            momentum_dropout=self.momentum_dropout,
         )
 
     def build_stream(self, source: "CaptionSource", seed: int) -> "Stream":
@@ -225,7 +224,7 @@ NOTES = {
     "small": ("an estimated hour on one GPU of 16 GB (not measured)",),
     "base": (
         "the paper's 5 epochs of COCO in batches of 256; generated scenes stand in for it",
-        "its code halves the cosine by epochs and keeps the best of them; here the last counts",
+        "its rate fell by epochs: --schedule by_epochs --epochs 5; the best of them counts there",
         "it computed in float32: --training.precision float32; bfloat16 where the GPU has it here",
     ),
 }
@@ -286,6 +285,7 @@ SIZES: dict[str, RetrievalRecipe] = {
             betas=(0.9, 0.999),
             eps=1e-8,
             weight_decay=0.02,
+            decayed="all_but_vectors",
             clip_norm=0.0,
             checkpoint_every=500,
             keep_checkpoints=3,

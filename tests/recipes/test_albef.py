@@ -1,6 +1,7 @@
 """The albef recipe: killed and resumed, the paper's ablation, encoders of other runs, bad input."""
 
 import hashlib
+import inspect
 import json
 import math
 from dataclasses import replace
@@ -348,9 +349,27 @@ def test_base_is_trained_as_published():
     assert (training.lr, training.weight_decay, training.warmup_steps) == (1e-4, 0.02, 2000)
     assert training.lr * training.final_lr_fraction == pytest.approx(1e-5)
     assert (training.betas, training.eps, training.clip_norm) == ((0.9, 0.999), 1e-8, 0)
+    assert (training.warmup_lr, training.decayed) == (1e-5, "all_but_vectors")
     assert recipe.queue_size == 65_536 and recipe.momentum == 0.995
     assert recipe.hidden.probability == 0.15 and not recipe.text.separator
     assert recipe.data.image_size == 256 and recipe.data.max_length == 25
+
+
+def test_a_model_may_be_built_otherwise(monkeypatch):
+    """Each field reaches the model by its name, and gives way to what is asked for."""
+    from minivl.models import albef
+
+    told, original = [], albef.Albef
+    monkeypatch.setattr(albef, "Albef", lambda *parts, **options: told.append((parts, options)))
+    recipe = AlbefRecipe.at_size("test")
+    recipe.build_model(range(30))
+    recipe.build_model(range(30), queue_size=0, id_targets=True)
+    (parts, own), (_, other) = told
+    assert len(parts) == 3 and all(value == getattr(recipe, name) for name, value in own.items())
+    assert own["queue_size"] == 40 and other == own | {"queue_size": 0, "id_targets": True}
+    known = inspect.signature(original.__init__).parameters
+    left = {n for n, p in known.items() if p.kind is p.KEYWORD_ONLY} - set(own)
+    assert left == {"eps", "id_targets"}
 
 
 def test_base_has_the_published_parameters(count_weights):

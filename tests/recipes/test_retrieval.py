@@ -87,6 +87,32 @@ def test_pictures_of_the_first_run_are_nobodys(albef):
     assert not bare.build_model().distill and bare.build_model().momentum == 0.9
 
 
+def test_what_the_papers_code_does_otherwise_can_be_asked_for(albef):
+    official = {
+        "exclude": "diagonal",
+        "sampler": "multinomial",
+        "momentum_dropout": True,
+        "clamp_temperature": True,
+    }
+    (stage,) = recipe_of(albef, **official).stages(0)
+    model, own = stage.build_model(), recipe_of(albef).stages(0)[0].build_model()
+    for name, value in {
+        "exclude": ("diagonal", "same"),
+        "sampler": ("multinomial", "uniform"),
+        "momentum_dropout": (True, False),
+        "temperature_range": ((0.001, 0.5), None),
+        "negatives": ("hard", "hard"),
+    }.items():
+        found = [getattr(one, name) for one in (model, own)]
+        assert [tuple(v) if isinstance(v, list) else v for v in found] == list(value), name
+    batch = fetch(stage.build_streams()[0], range(16), seed=0).batch
+    with torch.no_grad():
+        model.temperature.fill_(3.0)
+    losses = model.train()(batch)
+    assert model.temperature == 0.5 and all(loss.isfinite() for loss in losses.values())
+    assert torch.equal(model.right_partners(batch), torch.eye(16, dtype=torch.bool))
+
+
 def test_all_captions_of_a_picture_are_right_for_it(albef):
     (stage,) = recipe_of(albef, distill=False, pictures=4).stages(0)
     model, (stream,) = stage.build_model(), stage.build_streams()
@@ -235,6 +261,7 @@ def test_base_is_the_papers_recipe_for_coco():
     assert (training.lr, training.final_lr_fraction, training.warmup_steps) == (1e-5, 0.1, 0)
     assert (training.betas, training.eps, training.weight_decay) == ((0.9, 0.999), 1e-8, 0.02)
     assert (recipe.image_size, recipe.alpha, recipe.momentum) == (384, 0.4, 0.995)
+    assert training.decayed == "all_but_vectors"
     assert recipe.evaluation.reranked == 256 and training.clip_norm == 0
 
 
