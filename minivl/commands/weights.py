@@ -22,24 +22,31 @@ reads it. Files are read where they lie, nothing is downloaded, and no pickle is
             bert    BERT-base: text encoder, fusion encoder and MLM head, and their twins
   export    albef   a run, or a file of weights under our names, under the official names
 
+What can be done with them:
+  ALBEF.pth, retrieval, grounding   give --out a folder. It is a run, which `minivl eval` (with
+                    --pairs on COCO and Flickr30k), `show`, `train retrieval` and `train finetune`
+                    take; a task's model starts from it as the official scripts start theirs
+  deit, bert        give --out a file, and name it in `minivl train albef --size base` after
+                    --image-encoder or --text-encoder
+  VQA, entailment, NLVR2   give --out a file: it fills minivl.models.finetune in Python, and goes
+                    back by export. No command measures it: its questions and pictures are not here
+
 Published models read pictures normalised by a mean and a deviation (ALBEF's code: CLIP's; DeiT:
 ImageNet's), ours read colours in [-1, 1]. The projection of patches takes up the difference: an
 imported model gives for our pictures what the published one gives for its own, and an exported one
 reads pictures as ALBEF's code prepares them.
-
-A file of pretraining may be imported as a run, which `minivl eval`, `show` and `train finetune`
-take like any other: give --out a folder.
 """
 
 EXAMPLES = """\
 examples
   minivl weights import albef ALBEF.pth --out runs/albef_official
-  minivl weights import albef ALBEF.pth --for vqa --image-size 384 --out vqa_start.safetensors
+  minivl weights import albef mscoco.pth --out runs/albef_coco
+  minivl eval runs/albef_coco --pairs coco_test.json --images coco
   minivl weights import deit deit_base_patch16_224.pth --image-size 256 --out image.safetensors
+  minivl weights import bert pytorch_model.bin --out text.safetensors
+  minivl train albef --size base --image-encoder image.safetensors --text-encoder text.safetensors
   minivl weights export albef runs/albef_base --out ALBEF.pth
 """
-
-TASKS = ("vqa", "nlvr", "entailment")
 
 
 def main(arguments: list[str]) -> int:
@@ -51,8 +58,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="file to write, or a run's folder")
     parser.add_argument("--image-size", type=int, help="side of the pictures to come: positions "
                         "are stretched to it")  # fmt: skip
-    parser.add_argument("--for", choices=TASKS, dest="task", help="start of a model for a task, "
-                        "made of a pretrained one as the official scripts make it")  # fmt: skip
     chosen = parser.parse_args(arguments)
     return export(chosen) if chosen.action == "export" else bring_in(chosen)
 
@@ -78,9 +83,8 @@ def export(chosen: argparse.Namespace) -> int:
     from minivl.training import checkpoint
     from minivl.weights import albef, files
 
-    for flag, given in (("--for", chosen.task), ("--image-size", chosen.image_size)):
-        if given is not None:
-            raise UserError(f"{flag} is for import", "leave it out")
+    if chosen.image_size is not None:
+        raise UserError("--image-size is for import", "leave it out")
     if chosen.model != "albef":
         raise UserError(f"nothing of ours is exported as {chosen.model}", "export albef")
     if not chosen.out.suffix:
@@ -92,27 +96,14 @@ def export(chosen: argparse.Namespace) -> int:
 
 
 def read(chosen: argparse.Namespace) -> "Tensors":
-    """The file's tensors under our names, made ready for a task if one is named."""
+    """The file's tensors under our names."""
     from minivl.weights import albef, files, starts
 
     tensors = files.read(chosen.source)
-    if chosen.model != "albef":
-        if chosen.task:
-            raise UserError("--for needs a pretrained ALBEF", "import albef, or leave out --for")
-        make = {"deit": starts.from_deit, "bert": starts.from_bert}[chosen.model]
-        return starts.with_twins(make(tensors))
-    task = albef.official_layout(tensors).task
-    if chosen.task and task != "pretrain":
-        raise UserError(
-            f"{chosen.source} is fine-tuned ({task}): no task starts from it", "leave out --for"
-        )
-    ours = albef.from_official(tensors)
-    begin = {
-        "vqa": starts.for_vqa,
-        "nlvr": starts.for_two_pictures,
-        "entailment": starts.for_classification,
-    }
-    return begin[chosen.task](ours) if chosen.task else ours
+    if chosen.model == "albef":
+        return albef.from_official(tensors)
+    make = {"deit": starts.from_deit, "bert": starts.from_bert}[chosen.model]
+    return starts.with_twins(make(tensors))
 
 
 def for_pictures(tensors: "Tensors", side: int) -> "Tensors":
@@ -143,13 +134,15 @@ def make_run(tensors: "Tensors", source: Path, folder: Path) -> None:
     from minivl.training.run import Run
     from minivl.weights.starts import load
 
-    if "mlm_head.bias" not in tensors:
+    if not {"mlm_head.bias", "id_queue"} & tensors.keys():
         raise UserError(
-            f"{source} is not of pretraining: no run is made of it",
+            f"{source} is neither of pretraining nor of retrieval: no run is made of it",
             "give --out a file, for instance weights.safetensors",
         )
     recipe = recipe_of(tensors)
     (stage,) = recipe.stages(seed=0)
+    if "id_queue" in tensors:
+        tensors = with_head(tensors, stage)
     load(check_model(stage), tensors)  # before anything is written: does it fit?
     run = Run(folder, settings("albef", recipe, 0))
     with run.hold():
@@ -158,8 +151,25 @@ def make_run(tensors: "Tensors", source: Path, folder: Path) -> None:
         checkpoint.save(run.checkpoints / stage.name, 0, apart, {}, about)
 
 
+def with_head(tensors: "Tensors", stage: Any) -> "Tensors":
+    """Weights of retrieval as those of a pretraining without MLM: its head, which they have not and
+    nothing reads, as the stage draws it; whose pictures the queue held is forgotten."""
+    from minivl.training.randomness import seed_everything
+    from minivl.weights.albef import our_layout
+    from minivl.weights.starts import load
+
+    seed_everything(0, stage.name, "model")
+    model = stage.build_model()
+    given = {name: value for name, value in tensors.items() if name != "id_queue"}
+    load(model, given, our_layout(tensors).unread)
+    return model.state_dict()
+
+
 def recipe_of(tensors: "Tensors") -> Any:
-    """The recipe of ALBEF as published, with the numbers of these weights: heads are 64 wide."""
+    """The recipe of ALBEF as published, with the numbers of these weights: heads are 64 wide.
+
+    Of retrieval's weights, whose last training had no MLM, with the objectives of that.
+    """
     from minivl.recipes.albef import AlbefRecipe
     from minivl.weights.albef import our_layout
 
@@ -168,6 +178,8 @@ def recipe_of(tensors: "Tensors") -> Any:
     side = math.isqrt(tensors["image_encoder.pos_embed"].shape[1] - 1)
     width = tensors["image_encoder.cls_token"].shape[-1]
     positions, words = tensors["text_encoder.pos_embed.weight"].shape
+    if layout.task == "retrieval":
+        base = replace(base, objectives=("itc", "itm"), distill=("itc",))
     return replace(
         base,
         image=replace(

@@ -331,7 +331,7 @@ class FlavaRecipe:
         elif "dino" in self.pretraining:
             start["image_encoder"] = ("dino", "teacher.backbone")
         if self.text_encoder is not None:
-            start["text_encoder"] = part_of(self.text_encoder, TEXT_ENCODERS)
+            start["text_encoder"] = part_of(self.text_encoder, TEXT_ENCODERS, self.text.norm)
         elif "mlm" in self.pretraining:
             start["text_encoder"] = ("mlm", "text_encoder")
             if "mlm" in self.objectives and not self.text.tied:
@@ -464,11 +464,17 @@ TEXT_ENCODERS = {"joint": "text_encoder", "mlm": "text_encoder"}
 """Stage that a run may hold -> where in its model the encoder is; the first that is there."""
 
 
-def part_of(run: Path, known: dict[str, str]) -> tuple[str, str]:
+def part_of(run: Path, known: dict[str, str], norm: str = "") -> tuple[str, str]:
     """The newest checkpoint folder of a run that holds a part, and the part's name in there.
 
-    `known`: stage -> part, in order of preference. UserError if the run has none of the stages.
+    `known`: stage -> part, in order of preference. UserError if the run has none of the stages. In
+    place of a run a .safetensors file that `minivl weights import` has written; `norm`: where
+    this model's blocks have their norms, if that is to be the file's way, too.
     """
+    if run.suffix == ".safetensors":
+        from minivl.weights.starts import part_of_file
+
+        return part_of_file(run, next(iter(known.values())), norm)
     for stage, part in known.items():
         folder = run / "checkpoints" / stage
         if folder.is_dir():

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import safetensors
@@ -47,9 +48,24 @@ def read(path: str | Path) -> Tensors:
     return dict(found)
 
 
+def names(path: str | Path) -> frozenset[str]:
+    """The names in a .safetensors file, from its head alone. UserError as in `read`."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no file {path}", "check the path; nothing is downloaded here")
+    with _told(path), safetensors.safe_open(path, framework="pt") as file:
+        return frozenset(file.keys())
+
+
 def _safetensors(path: Path) -> Tensors:
-    try:
+    with _told(path):
         return safetensors.torch.load_file(path)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} cannot be read: {error}", "fetch or write it anew") from error
 

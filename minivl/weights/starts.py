@@ -6,11 +6,13 @@ official code, which renames a file's tensors in each of its training scripts.
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from torch import nn
 
 from minivl.errors import UserError
 from minivl.nn.vit import interpolate_positions
+from minivl.weights import files
 from minivl.weights.albef import bert_names, implied
 from minivl.weights.names import Names, Tensors, check_names, head_names, to_ours, vit_names
 from minivl.weights.pixels import IMAGENET, Pixels, fold
@@ -140,6 +142,32 @@ def load(model: nn.Module, tensors: Tensors, fresh: Iterable[str] = ()) -> list[
             )
     model.load_state_dict(offered, strict=False)
     return stays
+
+
+def part_of_file(file: Path, part: str, norm: str = "") -> tuple[str, str]:
+    """A .safetensors file under our names, and a part that it holds, for `Stage.start_from`.
+
+    `norm`: "pre" or "post", where the blocks that start from it have their norms. UserError for a
+    file without the part, or with norms elsewhere: under the same names they do something else.
+    """
+    names = files.names(file)
+    if not any(name.startswith(f"{part}.") for name in names):
+        raise UserError(
+            f"{file} holds no {part}", "name a file that minivl weights import has written"
+        )
+    found = "pre" if f"{part}.norm.weight" in names else "post"
+    if norm and norm != found:
+        raise UserError(
+            f"{file} has a {part} with {found}-norm blocks, and this model's are {norm}-norm",
+            f"add --text.norm {found}",
+        )
+    return str(file), part
+
+
+def parts_of_file(file: Path, parts: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Those of the parts that a file holds, each with where it is."""
+    first = {name.split(".")[0] for name in files.names(file)}
+    return {part: (str(file), part) for part in parts if part in first}
 
 
 def _renamed(whose: str, tensors: Tensors, names: Names, left_out: Iterable[str]) -> Tensors:
