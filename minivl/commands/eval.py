@@ -20,8 +20,10 @@ With --pairs, retrieval on real pictures instead, by a run of clip, flava, albef
 test sets of COCO and Flickr30k in the form of ALBEF's repository, a JSON list of
   {"image": "val2014/COCO_val2014_000000391895.jpg", "caption": ["A man ...", "...", ...]}
 R@1, R@5 and R@10 both ways, by similarity, and of ALBEF with the most similar ranked anew by the
-matching head. Pictures become squares of the run's size; what cannot be read is left out, counted
-and listed. Keys in eval.json begin with the file's name.
+matching head. Pictures become squares of the run's size, bicubic; captions are cleaned as ALBEF's
+code does it where texts have no [SEP] (--text.separator false), as its weights and size base have
+it. What cannot be read is left out, counted and listed. Keys in eval.json begin with the file's
+name.
 """
 
 EXAMPLES = """\

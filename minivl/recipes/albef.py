@@ -68,7 +68,7 @@ class TextEncoder:
     positions: int = 32
     """Longest text that it could read, in word pieces; BERT has 512."""
     separator: bool = True
-    """Texts end with [SEP]; ALBEF's own tokenizer leaves it out."""
+    """Texts end with [SEP]; ALBEF's own do not, and lose their signs: "whats a t shirt"."""
 
     def check(self) -> None:
         """Refuse numbers that make no encoder (UserError)."""
