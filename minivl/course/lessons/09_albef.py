@@ -441,7 +441,7 @@ paper.select(columns, lambda row: row["training tasks"] in ROWS)
 # same rows, as flags:
 
 # %%
-from minivl.course.measured import ALBEF, ablation
+from minivl.course.measured import ALBEF, ALBEF_CROWDED, ablation
 
 for name in ROWS:
     print(ALBEF.command(name))
@@ -513,32 +513,24 @@ for name, split in (("known artists", "validation"), ("an artist never seen", "t
     assert abs(recalls[name][0] - 100 * recall_at_k(near, truth, 1)[0].value) < 1e-6
 display(line_chart(NEAREST, recalls, title="Search in two stages", ylabel="R@1 in %",
                    xlabel="k, how many are looked at closely"))  # fmt: skip
-table("flickr_zero_shot")
+display(table("flickr_zero_shot"))
+print(ALBEF_CROWDED.command("seed 0"))
+ablation(study=ALBEF_CROWDED)
 
 # %% [markdown]
 # At $k=1$ nothing is exchanged. A second look is as good as its judge, and each further candidate may
 # fool it. The paper looks at 128 of Flickr30K's 1,000.
 #
-# When is it worth its price? Three or four things a picture, and a summary of eight numbers instead of
-# 96: **predict** which of the two stages suffers.
-
-# %%
-from minivl.course.measured import ALBEF_CROWDED
-
-print(ALBEF_CROWDED.command("seed 0"))
-ablation(study=ALBEF_CROWDED)
-
-# %% [markdown]
-# ![The same things in four arrangements: similarity cannot tell them apart, fusion can](../assets/arrangements.png)
+# The last table: three or four things a picture, eight numbers to sum them up. A summary can be full;
+# fusion looks again.
 #
-# A summary can be full. Fusion looks again, at all patches: it need not have kept anything. In the last two
-# columns, all four candidates hold the same things.
+# ![The same things in four arrangements: similarity hardly tells them apart, fusion does](../assets/arrangements.png)
 
 # %% [markdown]
 # ## 10. Where the words are
 #
-# No box was ever shown. *Grad-CAM*: where a word looks, times what the match gains from it. **Predict**
-# the brightest patches of each noun, and of *left*.
+# No box was shown. *Grad-CAM*: where a word looks, times what the match gains from it. **Predict**
+# the brightest patches of nouns, and of *left*.
 
 # %%
 from minivl.visualize.words_on_picture import words_figure, words_on_picture
