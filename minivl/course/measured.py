@@ -3,7 +3,7 @@
     python -m minivl.course.measured RUNS [--of albef]
 
 reads the finished runs RUNS/full, RUNS/mim, ... of an ablation, FLAVA's unless told, and writes
-their numbers into the table that lesson 07, or 09, shows. A cell is empty where nothing was
+their numbers into the table that lesson 07, 08 or 09 shows. A cell is empty where nothing was
 measured.
 """
 
