@@ -204,14 +204,60 @@ def test_the_last_block_works_for_what_is_read_only(encoder, inputs, norm):
     text, image = inputs
     worked = []
     for block in encoder.blocks:
-        block.mlp.register_forward_hook(lambda module, given, out: worked.append(out.shape[:2]))
+        block.mlp.register_forward_hook(
+            lambda module, given, out: worked.append(out.shape[:-1].numel())
+        )
+    words = int(LENGTHS.sum())
     first, two = torch.zeros(3, 5).bool(), torch.zeros(1, 5).bool()
     first[:, 0] = two[:, 1] = two[:, 3] = True
     encoder(text, image, MASK, image_index=INDEX, read=(first, two))
-    assert worked == [(4, 5), (3, 1), (1, 2)]
+    assert worked == [words + 2, 3, 2], "padding thinks where it is read, and only there"
     worked.clear()
-    encoder(text, image, MASK, image_index=INDEX, read=torch.ones_like(MASK))
-    assert worked == [(4, 5), (4, 5)]
+    encoder(text, image, MASK, image_index=INDEX, read=MASK)
+    assert worked == [words, words]
+    worked.clear()
+    encoder(text, image, image_index=INDEX, read=(first, two))
+    assert worked == [20, 3, 2]
+    worked.clear()
+    encoder(text, image, MASK, image_index=INDEX)
+    assert worked == [20, 20]
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 10**6), norm=st.sampled_from(["pre", "post"]))
+def test_texts_shared_by_pictures_tell_themselves_once_what_they_say(
+    drawn, normal, data, seed, norm
+):
+    """Any pairs of texts and pictures, read in part or whole: values and gradients are those of
+    texts repeated for each picture."""
+    sizes = st.integers(1, 4)
+    b, t, m, n, r, depth = (
+        data.draw(size) for size in (sizes, sizes, sizes, sizes, sizes, st.integers(1, 2))
+    )
+    model = drawn(FusionEncoder(WIDTH, depth, HEADS, context_width=CONTEXT, norm=norm), seed)
+    text, image = (
+        x.requires_grad_() for x in (normal(seed, b, t, WIDTH), normal(1, m, n, CONTEXT))
+    )
+    generator = torch.Generator().manual_seed(seed)
+    texts, pictures = (torch.randint(size, (r,), generator=generator) for size in (b, m))
+    mask = torch.rand(b, t, generator=generator) < 0.7
+    mask[:, 0] = True
+    read = torch.rand(r, t, generator=generator) < data.draw(st.floats(0, 1))
+    told = []
+    model.blocks[0].self_attention.k_proj.register_forward_hook(
+        lambda module, given, out: told.append(len(out))
+    )
+    whole = model(text[texts], image[pictures], mask[texts])
+    expected = gradients(whole[read], model, text, image)
+    for asked in (None, read):
+        some = model(text, image, mask, text_index=texts, image_index=pictures, read=asked)
+        assert some.shape == whole.shape
+        torch.testing.assert_close(some[read], whole[read], **CLOSE)
+        assert_all_close(gradients(some[read], model, text, image), expected)
+    assert told == [r, b, b]
+    out, maps = model(text, image, mask, True, text_index=texts, image_index=pictures)
+    torch.testing.assert_close(out, whole, **CLOSE)
+    assert [weights.shape for weights in maps] == [(r, HEADS, t, n)] * depth
 
 
 @NORMS
