@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from minivl.models import albef_steps
 from minivl.models.albef_encoders import Encoders, Pool, twin_of
-from minivl.models.albef_steps import Summaries
+from minivl.models.albef_steps import Neighbours, Summaries
 from minivl.models.twin import follow
 from minivl.models.weighed import weighed
 from minivl.nn.bert import Bert
 from minivl.nn.fusion import FusionEncoder
 from minivl.nn.precision import wide
-from minivl.nn.transformer import linear
+from minivl.nn.transformer import first_only, linear
 from minivl.nn.vit import ViT
 from minivl.objectives import contrastive, dino, masked, matching, momentum
 
@@ -214,10 +214,9 @@ class Albef(Encoders):
 
         For many pairs of few pictures and texts, whose tokens and states are then computed once.
         """
-        first = torch.zeros(text_states.shape[:2], dtype=torch.bool, device=text_states.device)
-        first[:, 0] = True
+        read = first_only(*text_states.shape[:2], text_states.device)
         fused = self.fuse(
-            image_tokens, text_states, attention_mask, image_index=image_index, read=first
+            image_tokens, text_states, attention_mask, image_index=image_index, read=read
         )
         return self.judge(fused)
 
@@ -233,12 +232,12 @@ class Albef(Encoders):
         if self.learning:
             follow(self.momentum_encoder, self, self.momentum)
 
-    def contrast(self, found: Summaries, batch: dict[str, Tensor]) -> Tensor:
+    def contrast(self, found: Summaries, near: Neighbours, batch: dict[str, Tensor]) -> Tensor:
         """ITC (section 3.2, equation 2): each side finds the twin's other side, in this batch or
         the queue; with soft targets where the twin is followed (equation 6)."""
+        self.monitors["itc_accuracy"] = near.found_right()
         # Temperatures and softmax in float32 or better: bf16 has 8 bits.
         with torch.autocast(found.image.device.type, enabled=False):
-            self.monitors["itc_accuracy"] = self.found_right(found, batch)
             return contrastive.itc_with_queue(
                 *found,
                 self.image_queue,
@@ -246,12 +245,6 @@ class Albef(Encoders):
                 self.temperature,
                 self.targets(found, batch),
             )
-
-    def found_right(self, found: Summaries, batch: dict[str, Tensor]) -> Tensor:
-        """Share of pictures and texts that find a right partner the most similar of the batch."""
-        right = self.right_partners(batch)
-        first = [one.argmax(dim=1, keepdim=True) for one in self.similarities(found)]
-        return torch.cat([right.gather(1, column) for column in first]).float().mean()
 
     def targets(self, found: Summaries, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
         """What each picture, and each text, is to find, (b, b+Q) each; None: its own partner."""
@@ -295,26 +288,28 @@ class Albef(Encoders):
             getattr(self, name).copy_(queue)
         self.queue_pointer.fill_(pointer)
 
-    def wrong_partners(
-        self, found: Summaries | None, batch: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def look_around(self, found: Summaries | None, batch: dict[str, Tensor]) -> Neighbours | None:
+        """How similar the student finds the twin's side; None where nothing compares or matches."""
+        if not self.objectives & {"itc", "itm"}:
+            return None
+        right = self.right_partners(batch)
+        if found is None:
+            return Neighbours(None, None, right)
+        with torch.no_grad(), torch.autocast(found.image.device.type, enabled=False):
+            of_text = found.text @ found.image_m.T / self.temperature
+            return Neighbours(of_text, found.image @ found.text_m.T / self.temperature, right)
+
+    def wrong_partners(self, near: Neighbours) -> tuple[Tensor, Tensor]:
         """A wrong picture for each text, then a wrong text for each picture: rows of this batch,
         (b) each, -1 where there is none.
 
-        Hard ones are drawn as the student finds them similar to the twin's features (section 3.2).
+        Hard ones are drawn as likely as they are similar (section 3.2).
         """
-        same = self.right_partners(batch)
-        similar = 2 * [torch.zeros_like(same, dtype=torch.float32)]
-        if self.negatives == "hard":
-            similar = self.similarities(found)
-        weights = [matching.hard_negative_weights(one, same) for one in similar]
+        similar = near[:2]
+        if self.negatives == "random":
+            similar = 2 * [torch.zeros_like(near.right, dtype=torch.float32)]
+        weights = [matching.hard_negative_weights(one, near.right) for one in similar]
         return tuple(map(self.draw, weights))
-
-    def similarities(self, found: Summaries) -> tuple[Tensor, Tensor]:
-        """Logits of each text for the pictures, and of each picture for the texts: (b, b) each."""
-        with torch.no_grad(), torch.autocast(found.image.device.type, enabled=False):
-            of_text = found.text @ found.image_m.T / self.temperature
-            return of_text, found.image @ found.text_m.T / self.temperature
 
     def right_partners(self, batch: dict[str, Tensor]) -> Tensor:
         """Who may not be drawn as a wrong partner: (b, b) bool, the diagonal included."""

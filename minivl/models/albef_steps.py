@@ -2,7 +2,8 @@
 
 Both compute the same losses, gradients, queues and twin from the same random numbers, but for
 dropout. `reference_step` is for reading, `fused_step` trains: one call of each encoder, a picture
-made into keys and values once, and of the last blocks only what some loss reads.
+made into keys and values once, a text's words heard once, and of the last blocks only what some
+loss reads.
 """
 
 import math
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from minivl.models.flava import read_of
+from minivl.nn.transformer import first_only
 from minivl.nn.vit import patch_grid
 from minivl.objectives import matching
 from minivl.objectives.masked import selected_rows
@@ -34,6 +36,20 @@ class Summaries(NamedTuple):
     text_m: Tensor
 
 
+class Neighbours(NamedTuple):
+    """Logits of each text for the twin's pictures of the batch, and of each picture for its texts,
+    None where nobody asks; and who is right for whom: (b, b) each."""
+
+    pictures: Tensor | None
+    texts: Tensor | None
+    right: Tensor
+
+    def found_right(self) -> Tensor:
+        """Share of texts and pictures that find a right partner the most similar, a scalar."""
+        first = [one.argmax(dim=1, keepdim=True) for one in (self.pictures, self.texts)]
+        return torch.cat([self.right.gather(1, column) for column in first]).float().mean()
+
+
 def reference_step(model: "Albef", batch: Batch) -> Losses:
     """The losses in the paper's order, each with the passes that belong to it (section 3).
 
@@ -53,13 +69,14 @@ def reference_step(model: "Albef", batch: Batch) -> Losses:
     # Image-text contrast: the student's summaries look for the twin's. Only then the queue is
     # written, so that no batch meets itself there.
     found = summaries_of(model, (image, text), (image_m, text_m), seen)
+    near = model.look_around(found, batch)
     if "itc" in wanted:
-        losses["itc"] = model.contrast(found, batch)
+        losses["itc"] = model.contrast(found, near, batch)
         model.remember(found, batch)
 
     # Image-text matching: words look at the picture. Is it theirs? First those whose it is.
     if "itm" in wanted:
-        partners = model.wrong_partners(found, batch)
+        partners = model.wrong_partners(near)
         images, texts, labels = matching.itm_batch(image, text, *partners)
         masks = matching.itm_batch(seen, seen, *partners)[1]
         right = model.fuse(images[:b], texts[:b], masks[:b])
@@ -91,14 +108,15 @@ def fused_step(model: "Albef", batch: Batch) -> Losses:
     with torch.no_grad():
         teacher = encode(twin, batch, summaries=model.contrasts, names=model.distills("mlm"))
     found = summaries_of(model, student[:2], teacher[:2], seen)
+    near = model.look_around(found, batch)
     if "itc" in model.objectives:
-        losses["itc"] = model.contrast(found, batch)
+        losses["itc"] = model.contrast(found, near, batch)
         model.remember(found, batch)
 
     image, whole, holed = student
     rows = []
     if matches:
-        pairs, labels = rows_of_pairs(whole, seen, model.wrong_partners(found, batch))
+        pairs, labels = rows_of_pairs(whole, seen, model.wrong_partners(near))
         rows.append(pairs)
     if names:
         rows.append(rows_with_holes(holed, seen, batch["mlm_labels"]))
@@ -111,7 +129,7 @@ def fused_step(model: "Albef", batch: Batch) -> Losses:
         scores, doubts = model.predict(fused[0].flatten(0, 1)[hidden]), None
         if model.distills("mlm"):
             with torch.no_grad():
-                (fused_m,) = fuse(twin, teacher[0], [rows[-1]._replace(text=teacher[2])])
+                (fused_m,) = fuse(twin, teacher[0], [rows[-1]._replace(states=teacher[2])])
                 doubts = twin.predict(fused_m.flatten(0, 1)[hidden]).unsqueeze(0)
         asked = batch["mlm_labels"].flatten()[hidden]
         losses["mlm"] = model.name_words(scores.unsqueeze(0), doubts, asked.unsqueeze(0))
@@ -142,17 +160,17 @@ def encode(
     if not (summaries or names or matches):
         return None, None, None
     seen, device = batch["attention_mask"].to(torch.bool), batch["image"].device
-    (b, t), first = seen.shape, {"cls": 1, "mean": None}
+    b, t = seen.shape
     read = None
     if not (names or matches):
         n = 1 + math.prod(patch_grid(batch["image"], encoders.image_encoder.patch_size))
-        read = read_of({"whole": b}, n, first[encoders.image_pool], device)
+        read = read_of({"whole": b}, n, encoders.image_pool, device)
     image = encoders.image_tokens(batch["image"], read=read)
     versions = {"whole": batch["input_ids"]} if summaries or matches else {}
     versions |= {"holed": batch["mlm_input_ids"]} if names else {}
     read = None
     if not matches:
-        read = read_of(dict.fromkeys(versions, b), t, first[encoders.text_pool], device)
+        read = read_of(dict.fromkeys(versions, b), t, encoders.text_pool, device)
     words = torch.cat(list(versions.values()))
     states = encoders.text_states(words, seen.repeat(len(versions), 1), read=read)
     found = dict(zip(versions, states.split(b), strict=True))
@@ -160,11 +178,12 @@ def encode(
 
 
 class Rows(NamedTuple):
-    """Texts to be fused: states (r, t, width), what of them is no padding (r, t), whose picture
-    each looks at (r), and which states are read of the result (r, t)."""
+    """Pairs to be fused: texts, states (b, t, width) of which seen (b, t) are no padding; the text
+    and the picture of each pair (r); and which states are read of the result (r, t)."""
 
-    text: Tensor
+    states: Tensor
     seen: Tensor
+    text: Tensor
     picture: Tensor
     read: Tensor
 
@@ -175,21 +194,24 @@ def rows_of_pairs(
     """The pairs of `itm_batch`, of which [CLS] is read, and their labels (3b)."""
     own = torch.arange(len(seen), device=seen.device)
     picture, text, labels = matching.itm_batch(own, own, *partners)
-    seen = seen[text]
-    (read,) = read_of({"whole": len(text)}, seen.shape[1], 1, seen.device)
-    return Rows(whole.index_select(0, text), seen, picture, read), labels
+    read = first_only(len(text), seen.shape[1], seen.device)
+    return Rows(whole, seen, text, picture, read), labels
 
 
 def rows_with_holes(holed: Tensor, seen: Tensor, labels: Tensor) -> Rows:
     """Texts with holes, each with its own picture; the hidden places are read."""
-    return Rows(holed, seen, torch.arange(len(seen), device=seen.device), labels != IGNORE)
+    own = torch.arange(len(seen), device=seen.device)
+    return Rows(holed, seen, own, own, labels != IGNORE)
 
 
 def fuse(encoders: "Encoders", image: Tensor, parts: list[Rows]) -> list[Tensor]:
     """Fused states of each part's rows, in one call."""
     if not parts:
         return []
-    text, seen, picture, _ = (torch.cat(field) for field in zip(*parts, strict=True))
+    states, seen, _, picture, _ = (torch.cat(field) for field in zip(*parts, strict=True))
+    text = torch.cat([part.text + number * len(image) for number, part in enumerate(parts)])
     read = [part.read for part in parts]
-    fused = encoders.fuse(image, text, seen, image_index=picture, read=read)
+    fused = encoders.fusion_encoder(
+        states, image, seen, text_index=text, image_index=picture, read=read
+    )
     return list(fused.split([len(mask) for mask in read]))

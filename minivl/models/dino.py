@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from minivl.models.twin import follow
 from minivl.nn.precision import wide
-from minivl.nn.transformer import init_transformer
+from minivl.nn.transformer import first_only, init_transformer
 from minivl.nn.vit import ViT
 from minivl.objectives import dino
 
@@ -205,6 +205,5 @@ def class_token(backbone: ViT, image: Tensor) -> Tensor:
     image (b, 3, h, w).
     """
     x = backbone.tokens(image)
-    first = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
-    first[:, 0] = True
-    return backbone.norm(backbone.transformer(x, read=first)[:, 0])
+    read = first_only(*x.shape[:2], x.device)
+    return backbone.norm(backbone.transformer(x, read=read)[:, 0])

@@ -18,7 +18,7 @@ from minivl.models.weighed import weighed
 from minivl.nn.bert import Bert
 from minivl.nn.head import PredictionHead
 from minivl.nn.precision import wide
-from minivl.nn.transformer import Transformer, init_transformer, linear
+from minivl.nn.transformer import Transformer, first_only, init_transformer, linear
 from minivl.nn.vit import PatchEmbed, ViT, patch_grid
 from minivl.objectives import contrastive
 from minivl.objectives.masked import scored, selected_rows
@@ -418,9 +418,8 @@ class Flava(nn.Module):
         if all("attention_mask" in batch for batch in wanted.values()):
             seen = torch.cat([batch["attention_mask"] for batch in wanted.values()])
         patches = math.prod(patch_grid(one["image"], self.image_encoder.patch_size))
-        vectors = {"cls": 1, "mean": None}
         read = [
-            read_of(sizes, tokens, vectors[pool], words.device)
+            read_of(sizes, tokens, pool, words.device)
             for tokens, pool in ((1 + patches, self.image_pool), (words.shape[1], self.text_pool))
         ]
         both = (
@@ -527,7 +526,7 @@ class Flava(nn.Module):
         other = (torch.arange(count, device=ids.device) ^ 1).clamp(max=count - 1)
         seen = batch.get("attention_mask")
         seen = seen if seen is None else seen[other]
-        read = read_of({"whole": count}, 1 + image_states.shape[1] + ids.shape[1], 1, ids.device)
+        read = first_only(count, 1 + image_states.shape[1] + ids.shape[1], ids.device)
         exchanged = self.fuse(image_states, text_states[other], seen, read=read)
         labels = torch.cat([self.is_pair(batch), (ids[other] == ids).all(dim=1)])
         # [CLS_M] alone is judged: the states of the other tokens need not be joined.
@@ -584,16 +583,17 @@ def first_rows(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]:
 
 
 def read_of(
-    versions: dict[str, int], tokens: int, first: int | None, device: torch.device
+    versions: dict[str, int], tokens: int, pool: Literal["cls", "mean"], device: torch.device
 ) -> list[Tensor] | None:
-    """Which states are read, (rows, tokens) bool for each version: of what is whole the `first`.
+    """Which states are read, (rows, tokens) bool for each version: of what is whole its `pool`.
 
     versions: "whole" or "holed" -> rows; of what has holes all is read. None where every state is.
     """
-    if first is None or "whole" not in versions:
+    if pool == "mean" or "whole" not in versions:
         return None
-    place = torch.arange(tokens, device=device)
     return [
-        (place < (first if version == "whole" else tokens)).expand(rows, -1)
+        first_only(rows, tokens, device)
+        if version == "whole"
+        else torch.ones(rows, tokens, dtype=torch.bool, device=device)
         for version, rows in versions.items()
     ]

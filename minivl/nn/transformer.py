@@ -155,6 +155,11 @@ def places_of(read: Tensor) -> Tensor:
     return order[:, : max(1, len(longest))]
 
 
+def first_only(rows: int, tokens: int, device: torch.device) -> Tensor:
+    """What is read where only the class token is: (rows, tokens) bool, True in the first column."""
+    return (torch.arange(tokens, device=device) == 0).expand(rows, -1)
+
+
 class Transformer(nn.Module):
     """A stack of blocks."""
 

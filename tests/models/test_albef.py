@@ -223,7 +223,8 @@ def test_first_losses_are_those_of_who_knows_nothing():
 
 
 def calls_of(model, batch):
-    """Rows that went through the first blocks of each encoder, pictures' keys and values, words."""
+    """Rows that went through the first blocks of each encoder, in fusion those that told themselves
+    what they say and those that looked; pictures' keys and values; words."""
     calls, handles = {}, []
 
     def count(name, module, size=len):
@@ -234,7 +235,8 @@ def calls_of(model, batch):
     for name, encoders in (("", model), ("twin ", model.momentum_encoder)):
         count(f"{name}image", encoders.image_encoder.transformer.blocks[0].norm1)
         count(f"{name}text", encoders.text_encoder.transformer.blocks[0].norm1)
-        count(f"{name}fusion", encoders.fusion_encoder.blocks[0].norm1)
+        count(f"{name}told", encoders.fusion_encoder.blocks[0].self_attention.k_proj)
+        count(f"{name}fusion", encoders.fusion_encoder.blocks[0].norm2)
         count(f"{name}keys", encoders.fusion_encoder.blocks[0].cross_attention.k_proj)
         head = encoders.mlm_head
         count(f"{name}words", head, size=lambda out: out[..., 0].numel())
@@ -246,25 +248,27 @@ def calls_of(model, batch):
 
 FAST = {
     ("itc", "itm", "mlm"): {
-        "image": [5], "text": [10], "fusion": [20], "keys": [5], "words": [6],
-        "twin image": [5], "twin text": [10], "twin fusion": [5], "twin keys": [5],
-        "twin words": [6],
+        "image": [5], "text": [10], "told": [10], "fusion": [20], "keys": [5], "words": [6],
+        "twin image": [5], "twin text": [10], "twin told": [5], "twin fusion": [5],
+        "twin keys": [5], "twin words": [6],
     },
     ("itc",): {"image": [5], "text": [5], "twin image": [5], "twin text": [5]},
     ("itm",): {
-        "image": [5], "text": [5], "fusion": [15], "keys": [5], "twin image": [5], "twin text": [5],
+        "image": [5], "text": [5], "told": [5], "fusion": [15], "keys": [5],
+        "twin image": [5], "twin text": [5],
     },
     ("mlm",): {
-        "image": [5], "text": [5], "fusion": [5], "keys": [5], "words": [6],
-        "twin image": [5], "twin text": [5], "twin fusion": [5], "twin keys": [5],
-        "twin words": [6],
+        "image": [5], "text": [5], "told": [5], "fusion": [5], "keys": [5], "words": [6],
+        "twin image": [5], "twin text": [5], "twin told": [5], "twin fusion": [5],
+        "twin keys": [5], "twin words": [6],
     },
 }  # fmt: skip
 READ = {
     ("itc", "itm", "mlm"): {
-        "image": [5], "text": [5, 5], "fusion": [5, 10, 5], "keys": [5, 10, 5], "words": [30],
-        "twin image": [5], "twin text": [5, 5], "twin fusion": [5], "twin keys": [5],
-        "twin words": [30],
+        "image": [5], "text": [5, 5], "told": [5, 10, 5], "fusion": [5, 10, 5],
+        "keys": [5, 10, 5], "words": [30],
+        "twin image": [5], "twin text": [5, 5], "twin told": [5], "twin fusion": [5],
+        "twin keys": [5], "twin words": [30],
     },
     ("itc",): FAST["itc",],
 }  # fmt: skip
@@ -282,7 +286,7 @@ def test_the_passes_are_those_that_a_loss_reads(make, step, expected):
 def test_an_unread_twin_is_not_asked(make, step):
     batch = batch_of(5, seed=1)
     calls = calls_of(make(distill=("itc",), step=step), batch)
-    assert not {"twin fusion", "twin words"} & set(calls) and calls["twin text"] == [5]
+    assert not {"twin told", "twin fusion", "twin words"} & set(calls) and calls["twin text"] == [5]
     for options in (
         {"objectives": ("mlm",), "distill": ()},
         {"objectives": ("itm",), "negatives": "random"},
@@ -525,7 +529,8 @@ def test_what_is_no_wrong_partner(make):
         model = make(exclude=exclude)
         assert torch.equal(model.right_partners(batch), expected)
         for _ in range(30):
-            for wrong in model.wrong_partners(*summaries_and(model, batch)):
+            near = model.look_around(*summaries_and(model, batch))
+            for wrong in model.wrong_partners(near):
                 assert not expected[torch.arange(4), wrong].any()
     bare = {name: value for name, value in batch.items() if name != "picture_ids"}
     assert torch.equal(make(exclude="same").right_partners(bare), captions)
@@ -623,7 +628,8 @@ def test_what_is_watched_of_contrast_counts_right_ones(make):
     right = []
     for queries, keys in ((found.text, found.image_m), (found.image, found.text_m)):
         right += [bool(same[i, (queries[i] @ keys.T).argmax()]) for i in range(4)]
-    assert model.found_right(found, batch).item() == pytest.approx(sum(right) / 8)
+    near = model.look_around(found, batch)
+    assert near.found_right().item() == pytest.approx(sum(right) / 8)
 
 
 def test_the_objectives_are_looked_up_when_called(make, monkeypatch):
