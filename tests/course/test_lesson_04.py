@@ -1,42 +1,14 @@
-"""Lesson 04's exercises: right answers pass in any style, lucky ones fail, plugged ones train."""
+"""Lesson 04's exercises: known mistakes are named, plugged answers train."""
 
 import pytest
 import torch
-from answers_04 import RIGHT, WRONG_LATER, blockwise_mask_of_numbers, masked_cross_entropy_of_two
+from answers_04 import blockwise_mask_of_numbers, masked_cross_entropy_of_two
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lesson_toys import pairs
 
 from minivl.course import plugged
-from minivl.course.compare import difference
-from minivl.course.exercise import find, of_lesson
+from minivl.course.exercise import find
 from minivl.course.judging import judge
-
-EXERCISES = of_lesson("04")
-
-
-def test_the_lesson_asks_for_these_functions_in_this_order():
-    assert [f"{exercise.number} {exercise.name}" for exercise in EXERCISES] == [
-        "04.1 blockwise_mask",
-        "04.2 replace_masked",
-        "04.3 mask_tokens",
-        "04.4 masked_cross_entropy",
-    ]
-    assert list(RIGHT) == list(WRONG_LATER) == [exercise.name for exercise in EXERCISES]
-
-
-@pytest.mark.parametrize(("exercise", "answer"), pairs(RIGHT))
-def test_a_right_answer_passes_in_any_style(exercise, answer):
-    verdict = judge(answer, exercise)
-    assert verdict.state == "passed", verdict
-
-
-@pytest.mark.parametrize(("exercise", "answer"), pairs(WRONG_LATER))
-def test_an_answer_that_is_right_on_the_first_case_only_fails(exercise, answer):
-    first = exercise.cases[0]
-    assert not difference(exercise.result(answer, first.make()), first.expected)
-    verdict = judge(answer, exercise)
-    assert verdict.state == "wrong" and verdict.title != first.title
 
 
 def test_masks_of_numbers_are_no_masks():

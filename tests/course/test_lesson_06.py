@@ -1,43 +1,16 @@
-"""Lesson 06's exercises: right answers pass in any style, lucky ones fail, plugged ones train."""
+"""Lesson 06's exercises: known mistakes are named, plugged answers train."""
 
 import pytest
 import torch
-from answers_06 import RIGHT, WRONG_LATER, itm_batch_plainly, merge_tokens_with_repeat
+from answers_06 import RIGHT, itm_batch_plainly, merge_tokens_with_repeat
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lesson_toys import pairs
 
 from minivl.course import plugged
-from minivl.course.compare import difference
-from minivl.course.exercise import find, of_lesson
+from minivl.course.exercise import find
 from minivl.course.judging import judge
 from minivl.models.flava import MultimodalEncoder
 from minivl.objectives import matching
-
-EXERCISES = of_lesson("06")
-
-
-def test_the_lesson_asks_for_these_functions_in_this_order():
-    assert [f"{exercise.number} {exercise.name}" for exercise in EXERCISES] == [
-        "06.1 hard_negative_weights",
-        "06.2 itm_batch",
-        "06.3 merge_tokens",
-    ]
-    assert list(RIGHT) == list(WRONG_LATER) == [exercise.name for exercise in EXERCISES]
-
-
-@pytest.mark.parametrize(("exercise", "answer"), pairs(RIGHT))
-def test_a_right_answer_passes_in_any_style(exercise, answer):
-    verdict = judge(answer, exercise)
-    assert verdict.state == "passed", verdict
-
-
-@pytest.mark.parametrize(("exercise", "answer"), pairs(WRONG_LATER))
-def test_an_answer_that_is_right_on_the_first_case_only_fails(exercise, answer):
-    first = exercise.cases[0]
-    assert not difference(exercise.result(answer, first.make()), first.expected)
-    verdict = judge(answer, exercise)
-    assert verdict.state == "wrong" and verdict.title != first.title
 
 
 @pytest.mark.parametrize(
