@@ -14,6 +14,15 @@ ASKED = {
     "04": ["blockwise_mask", "replace_masked", "mask_tokens", "masked_cross_entropy"],
     "06": ["hard_negative_weights", "itm_batch", "merge_tokens"],
     "07": ["joint_loss", "mmm_loss", "draw_stream"],
+    "08": [
+        "task_queries",
+        "sine_positions_2d",
+        "generalized_box_iou",
+        "match_cost",
+        "assign",
+        "set_loss",
+        "answer_loss",
+    ],
     "09": ["enqueue", "itc_with_queue", "fusion_block"],
     "10": ["soft_targets", "soft_cross_entropy", "distilled_mlm", "alpha_at"],
 }
