@@ -57,8 +57,8 @@ def work_of(model: nn.Module, batch: dict[str, Any]) -> Work:
 
     samples = len(next(v for v in batch.values() if torch.is_tensor(v)))
     selected = Selected(batch)
-    if hasattr(model, "match"):
-        model.match = in_order
+    if hasattr(model, "matcher"):
+        model.matcher = in_order
     with FakeTensorMode() as fake, selected, token_counter(model) as tokens:
         model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
         batch = {k: fake.from_tensor(v) if torch.is_tensor(v) else v for k, v in batch.items()}

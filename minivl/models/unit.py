@@ -117,7 +117,7 @@ class Unit(nn.Module):
                 if task.attributes
             }
         )
-        self.match = detection.match
+        self.matcher = detection.match
         """Which query answers for which box; estimates, which have no numbers, put another here."""
         self.gather: Any = None
         self.monitors: dict[str, Tensor] = {}
@@ -212,7 +212,7 @@ class Unit(nn.Module):
         """One block's states (b, q, width), matched anew with what is there."""
         labels, targets = batch["box_labels"], batch["boxes"]
         logits, boxes = self.heads[task.name](states)
-        matched = self.match(logits.detach(), boxes.detach(), labels, targets)
+        matched = self.matcher(logits.detach(), boxes.detach(), labels, targets)
         found = detection.batch_set_loss(logits, boxes, matched, labels, targets, self.no_object)
         count = (labels >= 0).sum()
         # The published code divides by the boxes of all processes, but each class loss by its own.
