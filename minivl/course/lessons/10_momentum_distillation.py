@@ -55,7 +55,7 @@ noisy_captions(np.stack([pairs[i]["image"] for i in some]), [told[i] for i in so
 
 # %% [markdown]
 # A toy answers in seconds: 1,500 things of 16 hidden numbers, seen by two instruments, one for
-# pictures and one for captions. A share of the captions goes to wrong things.
+# pictures, one for captions. Some captions go to wrong things.
 
 # %%
 PAIRS, NEW, BATCH, EPOCH = (300, 100, 100, 3) if TEST else (1500, 500, 100, 15)
