@@ -43,9 +43,18 @@ def parse(name: str, arguments: list[str]) -> tuple[Options, Any]:
     recipe = recipe_class(name).at_size(size)
     known = flags_of(Options()) | flags_of(recipe)
     rest = [in_full(argument, known) for argument in rest]
+    recipe = usual(name, rest, recipe)
     options, chosen = _by_tyro(name, rest, recipe)
     given = {argument.split("=")[0] for argument in rest}
     return options, shorten_warmups(chosen, recipe, given)
+
+
+def usual(name: str, arguments: list[str], recipe: Any) -> Any:
+    """What the flags change: the size's recipe, or what it has for the run and task they name."""
+    if not hasattr(recipe, "usual"):
+        return recipe
+    asked = [argument for argument in arguments if argument not in ("-h", "--help")]
+    return _by_tyro(name, asked, recipe)[1].usual()
 
 
 def shorten_warmups(settings: Any, default: Any, given: Collection[str], prefix: str = "--") -> Any:

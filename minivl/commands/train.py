@@ -76,8 +76,8 @@ def main(arguments: list[str]) -> int:
         settings(name, recipe, options.seed),
         command=command_line(name, rest, folder),
     )
-    usual = recipe_class(name).at_size(recipe.size).stages(options.seed)
-    stages = with_notes_that_hold(recipe.stages(options.seed), usual)
+    usual = recipe.usual() if hasattr(recipe, "usual") else recipe_class(name).at_size(recipe.size)
+    stages = with_notes_that_hold(recipe.stages(options.seed), usual.stages(options.seed))
     if options.dry_run:
         from minivl.commands.dry_run import dry_run
 

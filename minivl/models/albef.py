@@ -282,10 +282,12 @@ class Albef(Encoders):
         news = {"image_queue": found.image_m, "text_queue": found.text_m}
         if self.id_queue is not None:
             news["id_queue"] = pictures_of(batch).unsqueeze(1)
+        enqueue = enqueue_in_place if self.step == "fused" else momentum.enqueue
         for name, keys in news.items():
-            keys = keys if self.gather is None else self.gather(keys)
-            queue, pointer = momentum.enqueue(getattr(self, name), keys, self.queue_pointer)
-            getattr(self, name).copy_(queue)
+            keys, queue = keys if self.gather is None else self.gather(keys), getattr(self, name)
+            newest, pointer = enqueue(queue, keys, self.queue_pointer)
+            if newest is not queue:
+                queue.copy_(newest)
         self.queue_pointer.fill_(pointer)
 
     def look_around(self, found: Summaries | None, batch: dict[str, Tensor]) -> Neighbours | None:
@@ -348,6 +350,22 @@ class Albef(Encoders):
     def weighed(self, loss: Tensor, count: Tensor) -> Tensor:
         """While training, the mean over all processes' rows; else this one's."""
         return weighed(loss, count, self.gather if self.learning else None)
+
+
+def enqueue_in_place(
+    queue: Tensor, keys: Tensor, pointer: int | Tensor
+) -> tuple[Tensor, int | Tensor]:
+    """`momentum.enqueue` that writes into the queue itself: of 65,536 places only a batch's move.
+
+    queue (d, Q), keys (b, d) -> the same queue, and the pointer behind what was written.
+    """
+    rows, length = len(keys), queue.shape[1]
+    if rows > length:
+        raise ValueError(f"{rows} keys, but the queue holds {length}")
+    places = (pointer + torch.arange(rows, device=queue.device)) % length
+    with torch.no_grad():
+        queue.index_copy_(1, places, keys.T.to(queue.dtype))
+    return queue, (pointer + rows) % length
 
 
 def pictures_of(batch: dict[str, Tensor]) -> Tensor:

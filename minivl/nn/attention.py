@@ -134,5 +134,6 @@ class Attention(nn.Module):
         if return_attention:
             weights = attention_map(query, keys_values[0], mask)
             return self.out_proj(merge_heads(weights @ keys_values[1])), weights
-        dropout = self.dropout if self.training else 0.0
-        return self.out_proj(merge_heads(fused_attention(query, *keys_values, mask, dropout)))
+        # Said only where it drops: whoever puts another attention here need not know of it.
+        dropped = {"dropout": self.dropout} if self.training and self.dropout else {}
+        return self.out_proj(merge_heads(fused_attention(query, *keys_values, mask, **dropped)))

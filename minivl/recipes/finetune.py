@@ -19,8 +19,8 @@ Options of the papers:
 
 tiny    3 minutes on two CPU cores for scene-vqa with a run of FLAVA
 small   an estimated half hour on one modest GPU
-base    FLAVA's numbers for VQA, with a run of FLAVA; those of its other tasks, and of ALBEF's, are
-        what `FinetuneRecipe.usual` gives for the run and the task
+base    FLAVA's numbers of the task for a run of FLAVA, ALBEF's for one of ALBEF: with --run and
+        --task before it, --help lists them
 """
 
 from dataclasses import dataclass, field, replace

@@ -38,7 +38,7 @@ class Begun:
             raise UserError(
                 f"{self.folder} has pictures of width {self.recipe.image.width} and words of width "
                 f"{self.recipe.text.width}: what looked at pictures cannot look at words",
-                "name a run of equal widths, or leave out --answers generate",
+                "name a run of equal widths, or give --answers classify",
             )
 
     def load_source(self) -> "Source":

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from minivl.models.albef import OBJECTIVES, Albef
+from minivl.course.plug import plugged
+from minivl.models.albef import OBJECTIVES, Albef, enqueue_in_place
 from minivl.nn.bert import Bert
 from minivl.nn.fusion import FusionEncoder
 from minivl.nn.vit import ViT
@@ -306,6 +307,59 @@ class Waits(TorchDispatchMode):
             torch.ops.aten.nonzero.default,
         )
         return func(*args, **(kwargs or {}))
+
+
+class Copies(TorchDispatchMode):
+    """Counts operations that make a whole queue, or write one anew."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        makes = (torch.ops.aten.index_copy.default, torch.ops.aten.copy_.default)
+        self.count += func in makes and found.shape == (6, 20)
+        return found
+
+
+@pytest.mark.parametrize(("step", "copies"), [("fused", 0), ("reference", 4)])
+def test_only_the_reference_copies_its_queues(make, step, copies):
+    model = make(queue_size=20, step=step)
+    with Copies() as counted:
+        model(batch_of(5, seed=1))
+    assert counted.count == copies and model.queue_pointer == 5
+
+
+@given(rows=st.integers(0, 7), pointer=st.integers(0, 6), double=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_a_queue_written_in_place_is_the_one_that_is_made_anew(rows, pointer, double):
+    generator = torch.Generator().manual_seed(rows)
+    queue = torch.randn(3, 7, generator=generator, dtype=torch.float64)
+    keys = torch.randn(rows, 3, generator=generator).requires_grad_()
+    pointer = torch.tensor(pointer) if double else pointer
+    expected, ahead = momentum.enqueue(queue, keys, pointer)
+    found, place = enqueue_in_place(queue, keys, pointer)
+    assert found is queue and not found.requires_grad and place == ahead
+    assert torch.equal(found, expected)
+
+
+def test_more_keys_than_a_queue_holds_are_refused():
+    with pytest.raises(ValueError, match="8 keys, but the queue holds 7"):
+        enqueue_in_place(torch.zeros(3, 7), torch.zeros(8, 3), 0)
+
+
+@pytest.mark.parametrize("step", ["fused", "reference"])
+def test_a_learners_queue_is_the_one_that_trains(make, step):
+    """In a lesson both ways to write it give way to what was written there."""
+    called, own = [], momentum.enqueue
+
+    def enqueue(queue, keys, pointer):
+        called.append(len(keys))
+        return own(queue, keys, pointer)
+
+    model = make(queue_size=20, step=step)
+    with plugged(enqueue):
+        model(batch_of(5, seed=1))
+    assert called == [5, 5] and model.queue_pointer == 5
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "multinomial"])

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from minivl import cli
+from minivl.commands.fields import parse
 from minivl.commands.runs import check_fields
 from minivl.data.captioned import CaptionSource
 from minivl.data.questions import vqa_answers
@@ -312,6 +313,28 @@ def test_base_of_a_run_of_albef_is_albefs_for_the_task(albef, task):
         assert (training.warmup_lr, training.warmup_steps) == (1e-5, 100)
     else:
         assert len(recipe.stages(0)) == 1
+
+
+def test_flags_change_what_base_has_for_the_run_and_the_task(albef, capsys):
+    flags = ["--size", "base", "--run", str(albef), "--task", "scene-nlvr"]
+    usual = replace(FinetuneRecipe.at_size("base"), run=albef, task="scene-nlvr").usual()
+    assert parse("finetune", flags)[1] == usual
+    changed = ["--lr", "1e-4", "--head.hidden", "1536", "--no-distill", "--steps", "674"]
+    recipe = parse("finetune", [*flags, *changed])[1]
+    training = replace(usual.training, lr=1e-4, steps=674, warmup_steps=10)
+    head = replace(usual.head, hidden=1536)
+    assert recipe == replace(usual, training=training, head=head, distill=False)
+    with pytest.raises(SystemExit):
+        parse("finetune", [*flags, "--help"])
+    assert "6740" in capsys.readouterr().out
+    assert parse("finetune", ["--size", "base"])[1] == FinetuneRecipe.at_size("base")
+
+
+def test_a_dry_run_at_base_says_whose_numbers_they_are(albef, tmp_path, capsys):
+    flags = ["--size", "base", "--run", str(albef), "--task", "scene-ve", "--dry-run"]
+    assert cli.main(["train", "finetune", *flags, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "10,340 steps" in said and "the paper's epochs" in said
 
 
 def test_base_of_a_run_of_flava_is_flavas_for_the_task(flava, albef):

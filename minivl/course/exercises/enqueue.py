@@ -107,6 +107,7 @@ def _not_transposed(queue, keys, pointer):
 
 ENQUEUE = Exercise(
     target="minivl.objectives.momentum.enqueue",
+    fast_twins=("minivl.models.albef.enqueue_in_place",),
     number="09.1",
     minutes=8,
     difficulty=1,
