@@ -283,8 +283,8 @@ print(round((0.6 * a + 0.4 * (a + b) / 2 + 0.6 * b + 0.4 * (3 * b + a) / 4) / 2,
 # %% exercise minivl.objectives.momentum.distilled_mlm
 
 # %% [markdown]
-# In ALBEF's first release one line took the student's softmax over dimension 1: places of the
-# sentence, not words of the vocabulary. It ran, and its loss fell. Who could notice?
+# In ALBEF's first release a line took the student's softmax over dimension 1: places of the
+# sentence, not words. It ran, and its loss fell. Who could notice?
 
 # %%
 over_places = -(twin.softmax(dim=-1) * student.log_softmax(dim=1)).sum(dim=-1)[labels >= 0].mean()
