@@ -24,7 +24,8 @@ def difference(got: Any, expected: Any) -> str:
         differences = (difference(g, e) for g, e in zip(got, expected, strict=True))
         return next(filter(None, differences), "")
     if isinstance(expected, float) and isinstance(got, int | float):
-        return "" if torch.isclose(torch.tensor(got), torch.tensor(expected)) else "other number"
+        both = torch.tensor([float(got), expected], dtype=torch.float64)
+        return "" if torch.isclose(both[0], both[1]) else "other number"
     return "" if got == expected else "other value"
 
 

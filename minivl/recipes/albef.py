@@ -18,6 +18,8 @@ The paper's ablation, row by row, as flags:
   + distilled MLM          nothing to add
   + distilled downstream   the same, and fine-tuning with its own distillation
 
+--distill names the losses that follow the twin, too; with nothing behind it, none does.
+
 Distillation is for noisy captions; these are clean unless told, in shares of all captions:
   --noise.wrong 0.2        another picture's
   --noise.missing 0.2      a thing left out

@@ -245,3 +245,8 @@ def test_differs_tells_what_came_instead():
     assert "shape (2,)" in differs("x", right[0], right)
     assert "nothing" in differs("x", None, right)
     assert differs("x", right * math.nan, right) and differs("x", right / 0, right)
+
+
+@pytest.mark.parametrize(("got", "same"), [(0, True), (0.0, True), (1, False), (1e-9, True)])
+def test_a_whole_number_may_stand_for_the_same_float(got, same):
+    assert (difference(got, 0.0) == "") == same
