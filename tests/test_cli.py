@@ -73,7 +73,7 @@ MISTAKES = {
     "no recipe": (["train"], 2, "which recipe", "clip"),
     "recipe": (["train", "clp"], 2, "no recipe 'clp'", "'clip'"),
     "flag before recipe": (["train", "--lr", "1"], 2, "before --lr", "train clip --lr 1"),
-    "field": ([*CLIP, "--cutmix-beta", "1"], 2, "--cutmix-beta", "--help"),
+    "field": ([*CLIP, "--zzz", "1"], 2, "--zzz", "--help"),
     "field, nearly": ([*CLIP, "--trainin.lr", "1"], 2, "--trainin.lr", "--training.lr"),
     "last name, nearly": ([*CLIP, "--batchsize", "8"], 2, "--batchsize", "--training.batch-size"),
     "last name of two": ([*CLIP, "--width", "8"], 2, "several", "--image.width, --text.width"),
