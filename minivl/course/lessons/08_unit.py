@@ -384,7 +384,7 @@ for pair in PAIRS:
         lost[task] = before - after
         print(f"{task:18} {before:.2f} -> {after:.2f}")
 assert lost["caption-pairs"] == lost["gloss-kinds"] == 0
-assert TEST or lost["scene-vqa"] > 0.2 > lost["scene-detection"]
+assert TEST or not numbers or lost["scene-vqa"] > 0.2 > lost["scene-detection"]
 
 # %% [markdown]
 # <details><summary>Why?</summary>
