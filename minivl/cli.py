@@ -37,7 +37,7 @@ First steps
   minivl train clip --size test           the whole path in seconds; learns nothing yet
   minivl train clip --size tiny           about three minutes on two CPU cores
   minivl train flava --size tiny          about seven: five stages, the whole of FLAVA
-  minivl train albef --size tiny          about six: align, then fuse, with a momentum twin
+  minivl train albef --size tiny          about five and a half: align, then fuse
   minivl train finetune --run runs/flava_tiny --task scene-vqa
   minivl show runs/clip_tiny scene:0 "a dog on the left"
   minivl check 05                         grade your exercises in lesson 05

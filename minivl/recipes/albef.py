@@ -4,7 +4,7 @@ An image encoder and a text encoder learn to meet (ITC); wrong pairs that look r
 fusion encoder (ITM), which also fills in hidden words (MLM). A slower copy of the model, the
 momentum twin, keeps a queue of what it has seen and softens the targets where captions are noisy.
 
-tiny    minutes on two CPU cores: finds, names, matches, fills in
+tiny    5 minutes on two CPU cores: finds, names, matches, fills in
 small   an estimated few hours on one modest GPU
 base    ViT-B/16 and BERT-base halved; queue, batch, rates and weight decay as published (its code
         decays temperature, positions and class token, too). Its rate fell by epochs, here by
@@ -327,7 +327,7 @@ EPOCH = 4_000_000 // 512
 
 NOTES = {
     "test": (),
-    "tiny": (),
+    "tiny": ("about 5 minutes on two CPU cores, half a minute more with the evaluation",),
     "small": ("an estimated few hours on one GPU of 16 GB (not measured)",),
     "base": (
         "the paper's 30 epochs of 4 million pictures in batches of 512: days on several GPUs",
