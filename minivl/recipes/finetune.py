@@ -153,8 +153,9 @@ class FinetuneRecipe:
         return SIZES[size]
 
     def usual(self) -> "FinetuneRecipe":
-        """What this size has for this run and task: at base the numbers of the run's paper."""
-        own = replace(SIZES[self.size], run=self.run, task=self.task)
+        """What this size has for this start and task: at base the numbers of the run's paper."""
+        start = {"run": self.run, "task": self.task, "pretrained": self.pretrained}
+        own = replace(SIZES[self.size], **start)
         if self.size != "base" or self.run is None:
             return own
         papers = FLAVA | ALBEF if begin(self.run).is_albef else FLAVA

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from minivl.course.plug import plugged
+from minivl.models import albef
 from minivl.models.albef import OBJECTIVES, Albef, enqueue_in_place
 from minivl.nn.bert import Bert
 from minivl.nn.fusion import FusionEncoder
@@ -692,7 +693,9 @@ def test_the_objectives_are_looked_up_when_called(make, monkeypatch):
     monkeypatch.setattr(contrastive, "itc_with_queue", lambda *given: given[0].sum() * 0 + 3)
     monkeypatch.setattr(momentum, "distilled_mlm", lambda *given: given[0].sum() * 0 + 4)
     monkeypatch.setattr(momentum, "ema_update", lambda *_: None)
-    monkeypatch.setattr(momentum, "enqueue", lambda queue, keys, pointer: (queue + 1, 6))
+    # The fused step writes in place, by a twin of enqueue that is exchanged with it.
+    for where, name in ((momentum, "enqueue"), (albef, "enqueue_in_place")):
+        monkeypatch.setattr(where, name, lambda queue, keys, pointer: (queue + 1, 6))
     for step in ("fused", "reference"):
         model = make(step=step)
         before = copy.deepcopy(model.state_dict())
