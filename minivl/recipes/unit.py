@@ -41,7 +41,7 @@ from minivl.data.unit_tasks import (
     Files,
     TaskName,
 )
-from minivl.errors import require_field
+from minivl.errors import UserError, require_counts, require_field
 from minivl.training.recipe import Size, Stage, Training
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from minivl.data.stream import Stream
     from minivl.data.texts import TextSource
     from minivl.models.unit import Unit, UnitTask
+    from minivl.nn.resnet import ResNet
 
 SET_LOSSES = ("class", "l1", "giou", "attributes")
 """What a task that asks for boxes learns by; the others: "answer"."""
@@ -171,8 +172,7 @@ class Evaluation:
 
     def check(self) -> None:
         """Refuse numbers that measure nothing (UserError)."""
-        for name in vars(self):
-            require_field(self, name, getattr(self, name) >= 1, "1 or more")
+        require_counts(self)
 
 
 @dataclass(frozen=True)
@@ -384,7 +384,10 @@ class UnitRecipe:
 
         if self.backbone.kind == "small":
             return SmallCNN(self.backbone.width, stride=self.backbone.stride)
-        return ResNet()
+        network = ResNet()
+        if self.backbone.weights is not None:
+            fill_backbone(network, self.backbone.weights)
+        return network
 
     def evaluate(self, source: "TextSource", model: "Unit", device: "torch.device") -> dict:
         """Boxes and answers of every task, on every split that it has."""
@@ -403,6 +406,19 @@ class UnitRecipe:
         from minivl.recipes.unit_figures import unit_figures
 
         return unit_figures(model, source, device, watched)
+
+
+def fill_backbone(network: "ResNet", path: Path) -> None:
+    """torchvision's weights of a file, its classifier left out. UserError for those of another."""
+    from minivl.weights import files
+
+    found = network.load_state_dict(files.read(path), strict=False)
+    strange = [name for name in found.unexpected_keys if not name.startswith("fc.")]
+    if wrong := [*found.missing_keys, *strange]:
+        raise UserError(
+            f"{path} holds no resnet50 of torchvision: {wrong[0]} is lacking or too much",
+            "name a file of its state_dict",
+        )
 
 
 @cache

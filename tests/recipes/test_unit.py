@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from minivl import cli
 from minivl.commands.fields import parse
@@ -18,6 +18,7 @@ from minivl.data.pack import Pack
 from minivl.data.texts import TextSource
 from minivl.data.unit_tasks import BOXES, PICTURES, TASKS, splits_of
 from minivl.errors import UserError
+from minivl.nn.resnet import ResNet
 from minivl.recipes.unit import UnitRecipe
 from minivl.training import engine
 from minivl.training.run import Run
@@ -264,6 +265,19 @@ def test_a_task_without_its_files_is_refused(task, tmp_path):
 def test_the_published_code_s_choices_are_flags(flags, holds):
     recipe = recipe_of(*flags)
     assert holds(recipe.build_model(recipe.load_source()))
+
+
+def test_a_backbone_starts_from_the_file_that_is_named(tmp_path):
+    file = tmp_path / "resnet50.safetensors"
+    torch.manual_seed(0)
+    given = ResNet().state_dict()
+    save_file(given | {"fc.bias": torch.zeros(1000)}, file)
+    flags = ["--backbone.kind", "resnet50", "--backbone.weights", str(file)]
+    filled = recipe_of(*flags).build_backbone().state_dict()
+    assert all(torch.equal(filled[name], value) for name, value in given.items())
+    save_file({"conv1.weight": given["conv1.weight"]}, file)
+    with pytest.raises(UserError, match="holds no resnet50 of torchvision"):
+        recipe_of(*flags).build_backbone()
 
 
 def test_idle_weights_decay_as_published_where_asked():
