@@ -16,6 +16,7 @@ from torch import Tensor
 
 from minivl.errors import UserError
 from minivl.evaluation.metric import Metric, proportion
+from minivl.objectives.detection import box_iou
 
 MASS = 0.6
 """Share of the attention that DINO's figures keep (Caron et al. 2021, figures 1, 3 and 4)."""
@@ -164,23 +165,12 @@ def box_scores(heat: Tensor, boxes: Tensor) -> Tensor:
     return inside / ((x1 - x0) * (y1 - y0)).double().sqrt()
 
 
-def box_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Overlap of each box with each: a (n, 4), b (m, 4) -> (n, m).
-
-    The benchmark's code has boxes that name their last pixel, and adds one to each side: the same.
-    """
-    low = torch.maximum(a[:, None, :2], b[None, :, :2])
-    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    both = (high - low).clamp(min=0).prod(dim=-1)
-    area_a, area_b = ((box[:, 2:] - box[:, :2]).prod(dim=-1) for box in (a, b))
-    return both / (area_a[:, None] + area_b - both)
-
-
 def best_box_hit(heat: Tensor, boxes: Tensor, target: Tensor, overlap: float = 0.5) -> float:
     """Whether the box that frames the heat best is the target; ties are drawn by lot.
 
     heat (h, w), boxes (m, 4), target (4,). Right is a box that overlaps the target by half or more
-    (RefCOCO's rule), so that boxes of a detector may be judged, too.
+    (RefCOCO's rule), so that boxes of a detector may be judged, too. The benchmark's code has boxes
+    that name their last pixel, and adds one to each side: the same.
     """
     scores = box_scores(heat, boxes)
     best = scores >= scores.max() - 1e-9 * scores.abs().max()  # equal but for rounding
