@@ -472,7 +472,7 @@ SIZES: dict[str, UnitRecipe] = {
         data=SceneData(image_size=64, objects=(1, 4)),
         texts=TextData(topics=TOPICS, max_length=32),
         training=Training(
-            steps=4500,
+            steps=4000,
             batch_size=32,
             optimizer="muon",
             lr=3e-3,
