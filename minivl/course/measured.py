@@ -3,7 +3,7 @@
     python -m minivl.course.measured RUNS [--of albef]
 
 reads the finished runs RUNS/full, RUNS/mim, ... of an ablation, FLAVA's unless told, and writes
-their numbers into the table that lesson 07, 08 or 09 shows. A cell is empty where nothing was
+their numbers into the table that lesson 07, 08, 09 or 10 shows. A cell is empty where nothing was
 measured.
 """
 
@@ -14,8 +14,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from minivl.data.unit_tasks import BOXES, TASKS
 from minivl.errors import DataError, UserError
+from minivl.recipes.unit import UnitRecipe
 
 FOLDER = Path(__file__).with_suffix("")
 
@@ -41,6 +44,8 @@ class Study:
     """What its file is called, between the recipe and the size."""
     recipes: Mapping[str, str] = field(default_factory=dict)
     """Row -> what is trained, where it is another recipe."""
+    each: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Row -> the runs that it is made of, if several: name -> what to add for this one."""
 
     @property
     def path(self) -> Path:
@@ -55,11 +60,27 @@ class Study:
         """What a variant trains."""
         return self.recipes.get(variant, self.recipe)
 
+    def runs_of(self, variant: str) -> dict[str, str]:
+        """Name of each run of a variant -> what to add to `minivl train RECIPE`."""
+        folder, flags = self.folder_of(variant), self.variants[variant]
+        if variant not in self.each:
+            return {folder: flags}
+        return {
+            f"{folder}_{name.replace('-', '_')}": f"{more} {flags}".strip()
+            for name, more in self.each[variant].items()
+        }
+
+    def commands(self, variant: str, runs: str | None = None) -> list[str]:
+        """What to type to train a variant, a line for each of its runs."""
+        start, folder = f"minivl train {self.recipe_of(variant)} --size tiny", runs or self.runs
+        return [
+            f"{start} {flags}".rstrip() + f" --out {folder}/{name}"
+            for name, flags in self.runs_of(variant).items()
+        ]
+
     def command(self, variant: str, runs: str | None = None) -> str:
-        """What to type to train one variant."""
-        recipe = self.recipe_of(variant)
-        words = f"minivl train {recipe} --size tiny {self.variants[variant]}".rstrip()
-        return f"{words} --out {runs or self.runs}/{self.folder_of(variant)}"
+        """What to type to train a variant; of several runs the first."""
+        return self.commands(variant, runs)[0]
 
 
 FLAVA = Study(
@@ -194,12 +215,46 @@ UNIT_LABELS = Study(
 )
 """Right answers to questions about pictures, by labelled questions; what pretraining is worth."""
 
+TOGETHER = UnitRecipe.at_size("tiny")
+"""All eight tasks by one model, each as often as its share says."""
+
+ALONE = {
+    task: f"--tasks {task} --steps {round(TOGETHER.training.steps * TOGETHER.settings(task).share)}"
+    for task in TASKS
+}
+"""Each task by a model of its own, that reads as many examples of it."""
+
+DECODERS = {"alone": "", "together": "", "together, a decoder each": "--decoder.no-shared"}
+
+UNIT_TASKS = Study(
+    "unit",
+    "UniT's tasks alone and together",
+    variants={
+        f"{how}, seed {seed}": f"{flags} --seed {seed}".strip()
+        for how, flags in DECODERS.items()
+        for seed in range(3)
+    },
+    metrics={
+        task: f"validation/{task}/{'ap50' if task in BOXES else 'accuracy'}" for task in TASKS
+    },
+    runs="runs/unit_tasks",
+    folders={
+        f"{how}, seed {seed}": f"{how.replace(',', '').replace(' ', '_')}_{seed}"
+        for how in DECODERS
+        for seed in range(3)
+    },
+    table="tasks",
+    each={f"alone, seed {seed}": ALONE for seed in range(3)},
+)
+"""Hu and Singh 2021, tables 2 and 3: one model against eight, one decoder against eight."""
+
 STUDIES = {
     "flava": FLAVA,
     "albef": ALBEF,
     "albef_noise": ALBEF_NOISE,
     "albef_crowded": ALBEF_CROWDED,
     "unit_labels": UNIT_LABELS,
+    "unit_tasks": UNIT_TASKS,
 }
 ABLATION, VARIANTS, METRICS = FLAVA.path, FLAVA.variants, FLAVA.metrics
 
@@ -281,12 +336,14 @@ def ablation(path: Path | None = None, study: Study = FLAVA) -> Ablation:
     return Ablation(rows, study)
 
 
-def measured(run: Path, study: Study = FLAVA) -> Row:
-    """What a finished run measured, by column. UserError if it was not evaluated."""
-    file = run / "eval.json"
-    if not file.is_file():
-        raise UserError(f"{run} has no eval.json", f"finish it, or run: minivl eval {run}")
-    found = json.loads(file.read_text(encoding="utf-8"))
+def measured(runs: Sequence[Path], study: Study = FLAVA) -> Row:
+    """What a variant's finished runs measured, by column. UserError if one was not evaluated."""
+    found: dict[str, Any] = {}
+    for run in runs:
+        file = run / "eval.json"
+        if not file.is_file():
+            raise UserError(f"{run} has no eval.json", f"finish it, or run: minivl eval {run}")
+        found |= json.loads(file.read_text(encoding="utf-8"))
     return {
         column: round(found[key]["value"], 4) if key in found else None
         for column, key in study.metrics.items()
@@ -315,13 +372,17 @@ def main(arguments: Sequence[str] | None = None, path: Path | None = None) -> No
     rows: dict[str, Row] = {name: dict.fromkeys(study.metrics) for name in study.variants}
     if (path or study.path).is_file():
         rows |= ablation(path, study).rows
-    there = [name for name in study.variants if (runs / study.folder_of(name)).is_dir()]
+    found = {
+        name: [runs / run for run in study.runs_of(name) if (runs / run).is_dir()]
+        for name in study.variants
+    }
+    there = {name: folders for name, folders in found.items() if folders}
     if not there:
         first = study.command(next(reversed(study.variants)))
         raise UserError(f"{runs} holds no run of the ablation", f"train one: {first}")
-    write(
-        rows | {name: measured(runs / study.folder_of(name), study) for name in there}, path, study
-    )
+    for name, folders in there.items():
+        rows[name] = measured(folders, study)
+    write(rows, path, study)
     print(f"{(path or study.path).name}: {', '.join(there)}")
 
 

@@ -14,6 +14,7 @@ from minivl.course.measured import (
     METRICS,
     STUDIES,
     UNIT_LABELS,
+    UNIT_TASKS,
     VARIANTS,
     ablation,
     command,
@@ -97,19 +98,53 @@ ALL = [(study, variant) for study in STUDIES.values() for variant in study.varia
 @pytest.mark.parametrize(("study", "variant"), ALL, ids=[variant for _, variant in ALL])
 def test_every_flag_is_one_of_the_recipe(study, variant):
     recipe = study.recipe_of(variant)
-    _, chosen = parse(recipe, study.variants[variant].split())
-    if recipe != "finetune":  # which needs a run
-        check_fields(chosen)
-    words = command(variant, study)
-    assert words.startswith(f"minivl train {recipe} --size tiny") and "  " not in words
-    assert words.endswith(f"--out {study.runs}/{study.folder_of(variant)}")
-    assert re.fullmatch(r"[a-z_0-9]+", study.folder_of(variant))
+    runs = study.runs_of(variant)
+    for flags in runs.values():
+        _, chosen = parse(recipe, ["--size", "tiny", *flags.split()])
+        if recipe != "finetune":  # which needs a run
+            check_fields(chosen)
+    told = study.commands(variant)
+    assert len(told) == len(runs) and command(variant, study) == told[0]
+    for words, name in zip(told, runs, strict=True):
+        assert words.startswith(f"minivl train {recipe} --size tiny") and "  " not in words
+        assert words.endswith(f"--out {study.runs}/{name}")
+        assert re.fullmatch(r"[a-z_0-9]+", name)
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 def test_runs_do_not_share_a_folder(study):
-    folders = [study.folder_of(variant) for variant in study.variants]
+    folders = [name for variant in study.variants for name in study.runs_of(variant)]
     assert len(set(folders)) == len(folders) and FLAVA.runs != ALBEF.runs
+
+
+def test_a_row_of_several_runs_has_the_numbers_of_all(tmp_path, capsys):
+    row, other = "alone, seed 1", "together, seed 1"
+    path = tmp_path / "tasks.csv"
+    names = list(UNIT_TASKS.runs_of(row))
+    assert names[:2] == ["alone_1_scene_detection", "alone_1_scene_attributes"]
+    for name, task, value in zip(names, UNIT_TASKS.metrics, (0.5, 0.25), strict=False):
+        (tmp_path / name).mkdir()
+        key = UNIT_TASKS.metrics[task]
+        (tmp_path / name / "eval.json").write_text(json.dumps({key: {"value": value}}))
+    main([str(tmp_path), "--of", "unit_tasks"], path)
+    assert capsys.readouterr().out == f"tasks.csv: {row}\n"
+    found = ablation(path, UNIT_TASKS)
+    assert found.text(row, "scene-detection") == "50.0"
+    assert found.text(row, "scene-attributes") == "25.0"
+    assert found.text(row, "scene-vqa") == "–"
+    assert found.text(other, "scene-vqa") == "not measured"
+
+
+def test_each_task_alone_reads_what_it_reads_together():
+    whole = parse("unit", ["--size", "tiny"])[1]
+    steps = 0
+    for task, flags in UNIT_TASKS.each["alone, seed 0"].items():
+        alone = parse("unit", ["--size", "tiny", *flags.split()])[1]
+        assert alone.tasks == (task,)
+        share = alone.training.steps / whole.training.steps
+        assert share == pytest.approx(whole.settings(task).share, abs=1e-3)
+        steps += alone.training.steps
+    assert steps == whole.training.steps
 
 
 def test_rows_with_equal_labels_read_equally_much():
