@@ -46,6 +46,8 @@ TOO_LONG = "Is there a loop that never ends?"
 TOO_SLOW = (
     "On so few numbers it should answer at once. Work on whole tensors, not number by number."
 )
+ALIKE = "Not all of it, but this much is known: "
+"""Before the message of a mistake that explains the failing check and not every other one."""
 PATIENCE = 3.0
 """Seconds after which no further check is asked."""
 DOES_NOTHING = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
@@ -94,7 +96,7 @@ def judge(function: Callable, exercise: Exercise) -> Verdict:
         if failure.state == "not done" and number == 0:
             return failure
         if failure.state != "passed":
-            return _explained(failure, function, exercise)
+            return _explained(failure, function, exercise, check)
     return Verdict("passed", printed=printed)
 
 
@@ -273,13 +275,23 @@ def _ask_property(function: Callable, exercise: Exercise, check: Property) -> Ve
     return replace(failed, lines=tuple(str(outcome.value).splitlines()))
 
 
-def _explained(failure: Verdict, function: Callable, exercise: Exercise) -> Verdict:
+def _explained(
+    failure: Verdict, function: Callable, exercise: Exercise, check: Case | Property
+) -> Verdict:
     """The failure with the message of the variant that it equals, if it equals one."""
     if failure.message in (TOO_LONG, TOO_SLOW):
         return failure  # comparing with known mistakes would keep the learner waiting as long
-    if variant := recognised(function, exercise):
+    if failure.message == CHANGED:
+        return failure  # no result tells of it, so another mistake would be named in its place
+    traces = [(one, results(one.function, exercise)) for one in exercise.variants]
+    own = results(function, exercise)
+    if variant := recognised(function, exercise, own, traces):
         return replace(failure, message=variant.message, variant=variant.name)
-    if failure.message or failure.title == exercise.checks[0].title:
+    if failure.message:
+        return failure
+    if isinstance(check, Case) and (variant := resembled(check, exercise, own, traces)):
+        return replace(failure, message=ALIKE + variant.message)
+    if failure.title == exercise.checks[0].title:
         return failure
     told = " ".join(failure.lines)
     crashed = "Error: " in told or "expected the shape" in told
@@ -287,29 +299,45 @@ def _explained(failure: Verdict, function: Callable, exercise: Exercise) -> Verd
     return replace(failure, message=FIXED_SIZE) if crashed and sized else failure
 
 
-def recognised(function: Callable, exercise: Exercise) -> Variant | None:
+def recognised(
+    function: Callable, exercise: Exercise, own: list[Any], traces: list[tuple[Variant, list[Any]]]
+) -> Variant | None:
     """The first registered variant that gives what this function gives on all checks.
 
     If there is none, the first that gives the same in all cases: a learner may break a promise that
     the variant keeps. Variants that give the right results in all cases are told by their promises.
     """
-    right, own = results(exercise.function, exercise), results(function, exercise)
     kept = promises(function, exercise)
-    alike = [v for v in exercise.variants if _same(own, results(v.function, exercise))]
+    alike = [variant for variant, found in traces if _same(own, found)]
     exact = [v for v in alike if promises(v.function, exercise) == kept]
-    if _same(own, right):
+    if _same(own, results(exercise.function, exercise)):
         return next(iter(exact), None) if not all(kept) else None
     return next(iter([*exact, *alike]), None)
 
 
+def resembled(
+    case: Case, exercise: Exercise, own: list[Any], traces: list[tuple[Variant, list[Any]]]
+) -> Variant | None:
+    """The one variant that gives what this function gives in the case in which it failed.
+
+    A draft with two mistakes equals no variant, but its first failure may be one's alone. Nothing
+    is said if several would explain it, or if it ended in an error, which may have any reason.
+    """
+    number = exercise.cases.index(case)
+    if number >= len(own) or any(isinstance(one, str) for one in own[number]):
+        return None
+    fits = [v for v, found in traces if number < len(found) and _same(own[number], found[number])]
+    return fits[0] if len(fits) == 1 else None
+
+
 def results(function: Callable, exercise: Exercise) -> list[Any]:
-    """What a function gives in every case: value and gradients, or the type of its error."""
+    """What a function gives in every case: [value, gradients], or the type of its error."""
     found: list[Any] = []
     for case in exercise.cases:
         outcome = call(lambda *a: exercise.result(function, a), case.make())
-        found.append(_trace(outcome))
+        found.append([_trace(outcome)])
         if case.gradient or case.constant:
-            found.append(_trace(call(lambda c: gradients(function, exercise, c), (case,))))
+            found[-1].append(_trace(call(lambda c: gradients(function, exercise, c), (case,))))
         if outcome.timed_out:
             break  # the others would keep the learner waiting as long
     return found

@@ -120,6 +120,32 @@ def test_a_property_speaks_for_itself(monkeypatch):
     assert told.title == "zeros cost ln n" and told.lines == ("expected 1.0986", "got 2.0986")
 
 
+def test_of_two_mistakes_the_one_that_explains_the_failure_is_told():
+    def rows_and_a_size(scores):
+        return rows_only(scores) + (len(scores) == 3) * 0.125
+
+    told = verdict(rows_and_a_size)
+    assert (told.title, told.variant) == ("two pairs by hand", "")
+    assert told.message == judging.ALIKE + "Only image to text."
+
+
+def test_a_failure_that_two_mistakes_would_explain_is_not_explained():
+    twin = Variant("rows again", lambda x: rows_only(x) + (len(x) == 3) * 0.5, "Another one.")
+    exercise = Exercise(**vars(EXERCISE) | {"variants": (*EXERCISE.variants, twin)})
+    assert judge(lambda x: rows_only(x) + (len(x) == 3) * 0.125, exercise).message == ""
+
+
+def test_a_changed_input_is_told_before_a_broken_promise():
+    def doubled(scores):
+        scores.mul_(2)
+        return by_loops(scores / 2) + (scores == 0).all() * 1.0
+
+    breaks = Variant("breaks", lambda x: by_loops(x) + (x == 0).all() * 1.0, "A promise.")
+    exercise = Exercise(**vars(EXERCISE) | {"variants": (breaks,)})
+    assert judge(breaks.function, exercise).message == "A promise."
+    assert judge(doubled, exercise).message == judging.CHANGED
+
+
 GENERIC = {
     "no return": (lambda x: by_loops(x) and None, judging.NO_RETURN),
     "input changed": (lambda x: by_loops(x) + 0 * x.mul_(2).sum().detach(), judging.CHANGED),
