@@ -200,6 +200,7 @@ class Unit(nn.Module):
         """{"<task>/class", "/l1", "/giou" and, if it has any, "/attributes"} of boxes, each added
         over the decoder's blocks; {"<task>/answer"} of an answer."""
         task = self.tasks[batch["task"]]
+        self.monitors = {}  # what another task's batch has said is no news of this one
         states = self.decode(batch)
         if task.kind == "boxes":
             each = [self.box_losses(task, block, batch) for block in states]

@@ -18,11 +18,10 @@ NOT_LOSSES = {
     "momentum", "weight_decay", "teacher_temperature", "temperature", "beta", "alpha",
     # monitors
     "teacher_entropy", "entropy_of_mean", "mutual_information", "kl_to_student", "kl_to_uniform",
-    "feature_spread", "perplexity", "codes_used", "kl_per_cell", "soft_hard_gap", "mim_accuracy",
-    "mlm_accuracy", "itm_accuracy", "mmm_image_accuracy", "mmm_text_accuracy", "itc_accuracy",
+    "feature_spread", "perplexity", "codes_used", "kl_per_cell", "soft_hard_gap",
     "target_entropy",
 }  # fmt: skip
-"""What a line holds beside losses: other units, other directions."""
+"""What a line holds beside losses: other units, other directions. So is what ends in "accuracy"."""
 
 SMOOTHED_FROM = 60
 """Logged steps from which a running mean is drawn over the single values."""
@@ -30,6 +29,8 @@ TOGETHER = 3
 """As many named losses of a stage share one panel; of more, each has its own."""
 ABREAST = 2
 """Panels in a row."""
+MANY, ABREAST_OF_MANY = 9, 3
+"""From so many panels on more stand in a row, or the picture is longer than a screen."""
 
 
 def contrastive_level(batch_size: int) -> tuple[float, str]:
@@ -80,14 +81,23 @@ def loss_curves(
 
 
 def panels(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The losses that have a panel each; none, where all share one."""
+    """The losses that have a panel each, a task's "<task>/..." together; none, where all share."""
     names = loss_names(lines)
-    return names if take_turns(lines) or len(names) > TOGETHER + ("loss" in names) else []
+    if not take_turns(lines) and len(names) <= TOGETHER + ("loss" in names):
+        return []
+    tasks = list(dict.fromkeys(name.partition("/")[0] for name in names))
+    return sorted(names, key=lambda name: tasks.index(name.partition("/")[0]))
+
+
+def abreast(names: Sequence[str]) -> int:
+    """How many of these panels stand in a row."""
+    return ABREAST if len(names) < MANY else ABREAST_OF_MANY
 
 
 def height(lines: Sequence[Mapping[str, Any]]) -> float:
     """Of one stage, in inches."""
-    rows = -(-len(panels(lines)) // ABREAST)
+    names = panels(lines)
+    rows = -(-len(names) // abreast(names))
     return 1.9 * rows + 1.1 if rows else 4.1
 
 
@@ -100,23 +110,31 @@ def draw_stage(
 ) -> None:
     """Losses above, learning rate below."""
     names = panels(lines)
-    rows = -(-len(names) // ABREAST)
+    columns = abreast(names)
+    rows = -(-len(names) // columns)
     shares = [1.9] * rows + [1.1] if rows else [3, 1]
-    grid = place.subgridspec(len(shares), ABREAST if rows else 1, height_ratios=shares)
+    grid = place.subgridspec(len(shares), columns if rows else 1, height_ratios=shares)
     first = None
     for number, name in enumerate(names):
-        axes = figure.add_subplot(grid[divmod(number, ABREAST)], sharex=first)
+        axes = figure.add_subplot(grid[divmod(number, columns)], sharex=first)
         first = first or axes
         draw_losses(axes, lines, levels, [name], CYCLE[number % len(CYCLE)])
-        axes.set_title(f"{stage}: {name}" if stage else name)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.tick_params(labelbottom=number >= len(names) - ABREAST)
+        axes.set_title(title(stage, name, columns))
+        axes.tick_params(labelbottom=number >= len(names) - columns)
     if not names:
         first = figure.add_subplot(grid[0, 0])
         draw_losses(first, lines, levels, loss_names(lines))
         first.set_title(f"{stage}: loss" if stage else "loss")
         first.tick_params(labelbottom=False)
-    draw_rate(figure.add_subplot(grid[-1, :], sharex=first), lines)
+    narrow = len(names) and columns > ABREAST  # all panels have the marks of the lowest
+    draw_rate(figure.add_subplot(grid[-1, :], sharex=first), lines, 3 if narrow else 8)
+
+
+def title(stage: str, name: str, columns: int) -> str:
+    """Of one panel; a task's loss below the task's name where panels are narrow."""
+    if columns > ABREAST:
+        return name.replace("/", "\n")
+    return f"{stage}: {name}" if stage else name
 
 
 def how_to_read(stages: Mapping[str, Sequence], levels: Mapping[str, Any]) -> str:
@@ -124,7 +142,7 @@ def how_to_read(stages: Mapping[str, Sequence], levels: Mapping[str, Any]) -> st
     sentences = ["Lower is better."]
     if any(take_turns(lines) for lines in stages.values()):
         sentences.append(
-            "Pictures, texts and pairs take turns: each loss has a point where its own were drawn."
+            "Streams of examples take turns: each loss has a point where its own were drawn."
         )
     if any(name in levels for lines in stages.values() for name in loss_names(lines)):
         sentences.append(
@@ -162,7 +180,9 @@ def named(line: Mapping[str, Any]) -> list[str]:
     """The named losses of one step."""
     return [
         key for key, value in line.items()
-        if key not in NOT_LOSSES and isinstance(value, int | float)
+        if key not in NOT_LOSSES
+        and not key.endswith("accuracy")
+        and isinstance(value, int | float)
     ]  # fmt: skip
 
 
@@ -256,14 +276,14 @@ def draw_level(axes: Axes, value: float, label: str, colour: str, crowded: bool)
     )  # fmt: skip
 
 
-def draw_rate(axes: Axes, lines: Sequence) -> None:
-    """The learning rate of one stage."""
+def draw_rate(axes: Axes, lines: Sequence, marks: int) -> None:
+    """The learning rate of one stage; so many marks at most along the steps."""
     rates = column(lines, "lr")
     marker = "o" if len(lines) < 30 else None
     axes.plot(column(lines, "step"), rates, color=MUTED, marker=marker, markersize=4)
     axes.set(xlabel="step", ylabel="learning rate")
     axes.yaxis.set_major_locator(MaxNLocator(3))
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(marks, integer=True))
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     axes.set_ylim(bottom=0)
     if len(lines) == 1:  # else the axis shows hundredths of the one step

@@ -118,6 +118,29 @@ def test_streams_that_take_turns_have_lines_through_their_own_steps(texts, check
     check_legible(loss_curves(turns(range(600)), levels={"mlm": guessing_level(3400)}))
 
 
+def test_many_tasks_stand_three_abreast_each_with_its_own_and_monitors_are_no_losses(
+    texts, check_legible
+):
+    tasks = {"scene-boxes": ("class", "l1", "giou"), "scene-vqa": ("answer",)} | {
+        f"sentences-{number}": ("answer",) for number in range(5)
+    }
+    lines = []
+    for step in range(0, 4200, 20):
+        task = list(tasks)[(step // 20) % len(tasks)]
+        own = {f"{task}/{loss}": 2.0 - step / 4200 for loss in tasks[task]}
+        lines.append({"step": step, "stream": task, "lr": 1e-3, f"{task}/accuracy": 0.5} | own)
+    figure = loss_curves(lines)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles[:4] == [f"scene-boxes\n{x}" for x in ("class", "l1", "giou")] + [
+        "scene-vqa\nanswer"
+    ]
+    assert len(figure.axes) == 9 + 1
+    tops = [round(axes.get_position().y0, 3) for axes in figure.axes[:6]]
+    figure.canvas.draw()
+    assert len(set(tops[:3])) == 1 and tops[3] < tops[0]
+    check_legible(figure)
+
+
 def test_streams_with_the_same_loss_have_a_curve_each_in_one_panel():
     lines = log(range(4), mlm=5.0)
     for line, stream in zip(lines, ("glosses", "captions") * 2, strict=True):
