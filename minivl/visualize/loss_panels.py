@@ -12,18 +12,22 @@ from minivl.visualize.style import CYCLE, MUTED, Caption, Picture, styled
 COLUMNS = 3
 HOW_TO_READ = (
     "A panel a loss, over the steps that had it: each step feeds some losses only. The dotted line "
-    "is ln k, what a model pays that holds all k answers for equally likely."
+    "is ln k, what a model pays that holds all k answers for equally likely; or, where the title "
+    "says so, what it pays that always gives the same answer, with the share of its kind."
 )
 
 
 @styled
 def loss_panels(
-    runs: Mapping[str, Sequence[Mapping[str, float]]], classes: Mapping[str, int], window: int = 9
+    runs: Mapping[str, Sequence[Mapping[str, float]]],
+    classes: Mapping[str, int | tuple[float, str]],
+    window: int = 9,
 ) -> Picture:
     """Running means of each loss, one line a training.
 
-    runs: name -> for each step its losses; classes: loss -> number k of answers; window: steps of
-    the mean, odd.
+    runs: name -> for each step its losses; classes: loss -> number k of answers, or where one is
+    more frequent than another a level as `curves.constant_level` gives it; window: steps of the
+    mean, odd.
     """
     rows = math.ceil(len(classes) / COLUMNS)
     figure = Picture(figsize=(9.4, 0.5 + 2.35 * rows), layout="constrained")
@@ -41,9 +45,10 @@ def loss_panels(
             axes.plot(at, smooth, color=CYCLE[number % len(CYCLE)], label=name, linewidth=1.8,
                       linestyle=DASHES[number % len(DASHES)])  # fmt: skip
             told.append(f"{loss}, {name}: {values[0]:.2f} to {smooth[-1]:.2f}")
-        axes.axhline(math.log(k), color=MUTED, linestyle=":", linewidth=1.5)
-        axes.set_title(f"{loss}, ln {k:,} = {math.log(k):.2f}", fontsize=10.5)
-        highest = max(math.log(k), axes.dataLim.y1)
+        level, words = k if isinstance(k, tuple) else (math.log(k), f"ln {k:,} = {math.log(k):.2f}")
+        axes.axhline(level, color=MUTED, linestyle=":", linewidth=1.5)
+        axes.set_title(f"{loss}, {words}", fontsize=10.5)
+        highest = max(level, axes.dataLim.y1)
         axes.set(ylim=(0, 1.1 * highest), xlim=(0, longest + 1))
         axes.tick_params(labelsize=9)
         axes.set_xlabel("step", fontsize=10)

@@ -7,23 +7,24 @@ import torch
 
 def hard_negative_weights_by_hand(similarity, same):
     exp = (similarity - similarity.masked_fill(same, -1e30).amax(dim=1, keepdim=True)).exp()
-    exp = torch.where(same, torch.zeros_like(exp), exp)
+    exp = torch.where(same, torch.zeros_like(exp), exp).detach()
     return exp / exp.sum(dim=1, keepdim=True).clamp(min=1e-30)
 
 
 def hard_negative_weights_with_nan_to_num(similarity, same):
-    hidden = torch.where(same, float("-inf"), similarity)
+    hidden = torch.where(same, float("-inf"), similarity.detach())
     return torch.nan_to_num(torch.softmax(hidden, dim=-1), nan=0.0)
 
 
 def hard_negative_weights_row_by_row(similarity, same):
     rows = []
-    for scores, true in zip(similarity, same, strict=True):
-        row = torch.zeros_like(scores)
-        if not true.all():
-            row[~true] = scores[~true].softmax(dim=0)
-        rows.append(row)
-    return torch.stack(rows)
+    with torch.no_grad():
+        for scores, true in zip(similarity, same, strict=True):
+            row = torch.zeros_like(scores)
+            if not true.all():
+                row[~true] = scores[~true].softmax(dim=0)
+            rows.append(row)
+        return torch.stack(rows)
 
 
 def itm_batch_plainly(image, text, negative_image, negative_text):

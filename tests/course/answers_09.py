@@ -23,7 +23,7 @@ def enqueue_by_rolling(queue, keys, pointer):
     turned = queue.roll(-p, dims=1)
     with torch.no_grad():
         turned = torch.cat([keys.t(), turned[:, b:]], dim=1)
-    return turned.roll(p, dims=1), (p + b) % size
+    return turned.roll(p, dims=1), (pointer + b) % size
 
 
 def enqueue_in_two_parts(queue, keys, pointer):
@@ -34,7 +34,7 @@ def enqueue_in_two_parts(queue, keys, pointer):
     fits = min(b, size - p)
     new[:, p : p + fits] = keys[:fits].T
     new[:, : b - fits] = keys[fits:].T
-    return new, (p + b) % size
+    return new, (pointer + b) % size
 
 
 def itc_with_queue_as_in_the_paper(v, w, v_m, w_m, queue_v, queue_w, tau, targets=None):

@@ -30,16 +30,36 @@ def test_the_numbers_of_known_mistakes(name, in_the_case):
     assert got.tolist() == pytest.approx(in_the_case)
 
 
-def test_a_learners_weights_need_no_gradient_and_may_have_one():
+def test_weights_with_a_gradient_are_told_what_they_are_for():
     exercise = find("hard_negative_weights")
 
     def hard_negative_weights(similarity, same):
-        with torch.no_grad():
-            return RIGHT["hard_negative_weights"][0](similarity, same)
+        weights = similarity.masked_fill(same, -torch.inf).softmax(dim=1)
+        return weights.masked_fill(same, 0.0)
 
-    assert judge(hard_negative_weights, exercise).state == "passed"
-    leaf = exercise.cases[0].make()[0].requires_grad_()
-    assert RIGHT["hard_negative_weights"][0](leaf, torch.eye(3) > 0).requires_grad
+    verdict = judge(hard_negative_weights, exercise)
+    assert (verdict.state, verdict.variant) == ("wrong", "with gradient")
+    assert verdict.title == "the weights are constants"
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_another_mistake_is_named_whether_the_weights_have_a_gradient_or_not(gradient):
+    def hard_negative_weights(similarity, same):
+        weights = similarity.softmax(dim=1)
+        return weights if gradient else weights.detach()
+
+    verdict = judge(hard_negative_weights, find("hard_negative_weights"))
+    assert verdict.variant == "true partner kept"
+
+
+def test_rows_of_nobody_that_are_dropped_are_named():
+    def itm_batch(*arguments):
+        images, texts, labels = itm_batch_plainly(*arguments)
+        return images[labels >= 0], texts[labels >= 0], labels[labels >= 0]
+
+    verdict = judge(itm_batch, find("itm_batch"))
+    assert verdict.variant == "rows without a partner dropped"
+    assert verdict.title == "where no partner was drawn, the row stays"
 
 
 @settings(max_examples=10, deadline=None)

@@ -66,6 +66,18 @@ def _pointer_in_a_tensor(enqueue: Callable) -> str | None:
     )
 
 
+def _pointer_keeps_its_kind(enqueue: Callable) -> str | None:
+    """`int` of a tensor waits for the GPU at every step, and a compiled graph breaks there."""
+    _, pointer = enqueue(numbers(FOUR), numbers([[8], [9]]), torch.tensor(3))
+    if not torch.is_tensor(pointer):
+        got = f"{type(pointer).__name__} {pointer}"
+    elif pointer.shape or pointer.dtype != torch.int64:
+        got = f"a tensor {tuple(pointer.shape)} of {str(pointer.dtype)[6:]}"
+    else:
+        return None
+    return told("the pointer 3 as a tensor; the new one", "a tensor () of int64", got)
+
+
 def _writing(
     *,
     places: Callable[[int | Tensor, int, int], Tensor] | None = None,
@@ -129,6 +141,7 @@ ENQUEUE = Exercise(
         Property("after a round only new keys", _round_and_round),
         Property("batches that do not divide the queue", _steps_that_do_not_divide),
         Property("a pointer that is a tensor", _pointer_in_a_tensor),
+        Property("such a pointer comes back as a tensor", _pointer_keeps_its_kind),
         Property("more keys than columns are refused", _too_many_are_refused),
     ),
     variants=(
@@ -178,6 +191,12 @@ ENQUEUE = Exercise(
             _writing(refuse=False),
             "More keys than columns: some columns are written twice, and in no certain order. "
             "Raise ValueError.",
+        ),
+        Variant(
+            "pointer made a number",
+            _writing(new=lambda p, b, q: (int(p) + b) % q),
+            "A pointer that came as a tensor goes back as a tensor. `int` makes a number of it; "
+            "leave it out, for `(pointer + b) % Q` serves both.",
         ),
         Variant(
             "with gradient",

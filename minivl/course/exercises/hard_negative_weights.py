@@ -46,11 +46,22 @@ def _other_numbers_do_not_count(hard_negative_weights: Callable) -> str | None:
     return told(given, "the same weights as before", "other weights")
 
 
-def _weighing(change: Callable[[Tensor, Tensor], Tensor]) -> Callable:
+def _weights_are_constants(hard_negative_weights: Callable) -> str | None:
+    similarity, same = _three_pairs(0, 1, 2)
+    if not hard_negative_weights(similarity.requires_grad_(), same).requires_grad:
+        return None
+    given = "three pairs, their similarity learns"
+    return told(given, "weights that are constants", "weights with a gradient: requires_grad")
+
+
+def _weighing(
+    change: Callable[[Tensor, Tensor], Tensor], *, constant: bool = True
+) -> Callable[[Tensor, Tensor], Tensor]:
     """hard_negative_weights that makes other weights of (similarity, same)."""
 
     def hard_negative_weights(similarity, same):
-        return change(similarity, same)
+        weights = change(similarity, same)
+        return weights.detach() if constant else weights
 
     return hard_negative_weights
 
@@ -87,7 +98,8 @@ HARD_NEGATIVE_WEIGHTS = Exercise(
         "True partners must not be drawn, and the rest must still add to 1. So leave them out "
         "*before* the softmax: which score gets the weight 0?",
         "`similarity.masked_fill(same, -torch.inf)`, then the softmax along the row. A row where "
-        "all are true is NaN then: fill true partners with 0 once more.",
+        "all are true is NaN then: fill true partners with 0 once more. Who draws does not learn: "
+        "`detach`.",
     ),
     checks=(
         Case(
@@ -108,6 +120,7 @@ HARD_NEGATIVE_WEIGHTS = Exercise(
         ),
         Case("four questions, six candidates", _more_candidates),
         Property("how near a true partner is does not count", _other_numbers_do_not_count),
+        Property("the weights are constants", _weights_are_constants),
     ),
     variants=(
         Variant(
@@ -124,15 +137,16 @@ HARD_NEGATIVE_WEIGHTS = Exercise(
         Variant(
             "renormalised too late",
             _weighing(_renormalised),
-            "You divide by what is left after the softmax. A sure model leaves 0, and 0/0 is NaN. "
-            "Leave true partners out before the softmax.",
+            "You divide by what is left after the softmax. Nothing is left where all are true, or "
+            "where a model is sure, and 0/0 is NaN. Leave true partners out before the softmax.",
         ),
         Variant(
             "NaN where none is wrong",
             _weighing(
                 lambda similarity, same: similarity.masked_fill(same, -torch.inf).softmax(dim=1)
             ),
-            "A row without any wrong partner became NaN: the softmax of −∞ only. Make it 0.",
+            "A row without any wrong partner became NaN: nothing was left to share, as in a "
+            "softmax of −∞ only. Make it 0.",
         ),
         Variant(
             "a true partner where none is wrong",
@@ -153,8 +167,8 @@ HARD_NEGATIVE_WEIGHTS = Exercise(
         Variant(
             "hardest only",
             _weighing(_hardest),
-            "You always take the single hardest: with repeated captions that is often a true "
-            "match. Draw, don't take the maximum.",
+            "The single hardest gets all the weight. Where captions repeat in other words, that is "
+            "often a true match. Give weights to draw by, not the maximum.",
         ),
         Variant(
             "over columns",
@@ -164,7 +178,7 @@ HARD_NEGATIVE_WEIGHTS = Exercise(
         Variant(
             "diagonal only",
             _weighing(lambda similarity, same: _over(similarity, _diagonal(similarity))),
-            "You left out the diagonal only. Two captions of one picture are no wrong partners of "
+            "You left out the diagonal only. Pairs that say the same are no wrong partners of "
             "each other: leave out all that `same` marks.",
         ),
         Variant(
@@ -180,7 +194,14 @@ HARD_NEGATIVE_WEIGHTS = Exercise(
                     / similarity.masked_fill(same, 0.0).sum(dim=1, keepdim=True)
                 )
             ),
-            "You share out the similarities themselves, which may be negative. Take the softmax.",
+            "You share out the similarities themselves. They may be negative, or all 0, and 0/0 "
+            "is NaN. Take the softmax.",
+        ),
+        Variant(
+            "with gradient",
+            _weighing(_over, constant=False),
+            "The weights only say who is drawn: they are constants. Detach them, or compute under "
+            "`torch.no_grad()`.",
         ),
     ),
 )

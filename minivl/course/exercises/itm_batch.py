@@ -56,6 +56,17 @@ def _nobody_is_no_label(itm_batch: Callable) -> str | None:
     return told(given, f"{expected.tolist()}", f"{got}")
 
 
+def _all_rows_stay(itm_batch: Callable) -> str | None:
+    """Batches of one size, whoever was drawn: the rows of nobody are only not asked."""
+    image, text, _, _ = _by_hand()
+    nobody = torch.tensor([-1, 0, 0]), torch.tensor([1, -1, 0])
+    rows = [len(part) for part in itm_batch(image, text, *nobody)]
+    if rows == [9, 9, 9]:
+        return None
+    given = "three pairs, negative_image [-1, 0, 0], negative_text [1, -1, 0]; rows of each result"
+    return told(given, "[9, 9, 9]", f"{rows}")
+
+
 def _building(
     *,
     pictures: Callable[[Tensor, Tensor, Tensor], list[Tensor]] | None = None,
@@ -88,6 +99,12 @@ def _building(
     return itm_batch
 
 
+def _without_nobody(image, text, negative_image, negative_text):
+    images, texts, labels = _building()(image, text, negative_image, negative_text)
+    kept = labels >= 0
+    return images[kept], texts[kept], labels[kept]
+
+
 def _flipped(labels: Tensor) -> Tensor:
     return torch.where(labels < 0, labels, 1 - labels)
 
@@ -111,6 +128,7 @@ ITM_BATCH = Exercise(
         Case("four pairs of states", _states, gradient=(0, 1)),
         Case("numbers of rows", _row_numbers),
         Property("masks travel along", _masks_travel_along),
+        Property("where no partner was drawn, the row stays", _all_rows_stay),
         Property("where no partner was drawn, nothing is asked", _nobody_is_no_label),
     ),
     variants=(
@@ -175,6 +193,12 @@ ITM_BATCH = Exercise(
             _building(ignore=False),
             "A partner of -1 is none, but as an index it is the last row, which may be a true one. "
             "Give that row the label -100: `F.cross_entropy` leaves it out.",
+        ),
+        Variant(
+            "rows without a partner dropped",
+            _without_nobody,
+            "You leave out the rows of which nobody was drawn. All 3b rows stay; a partner of -1 "
+            "gets the label -100, which `F.cross_entropy` leaves out.",
         ),
     ),
 )
