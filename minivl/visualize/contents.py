@@ -104,6 +104,10 @@ def newest_state(folder: Path) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
+EACH_ANSWER_ALONE = ("scene-vqa",)
+"""Tasks that ask of each answer, yes or no: nobody chooses among them."""
+
+
 def choices(folder: Path) -> dict[str, int]:
     """Loss -> number of classes, from the sizes of the heads in each stage's newest weights.
 
@@ -120,6 +124,9 @@ def choices(folder: Path) -> dict[str, int]:
         for name, shape in shapes.items():
             if match := re.fullmatch(r"(?:(\w+)_)?head\.bias", name):
                 found[match[1] or state.parents[1].name] = shape[0]
+            answers = re.fullmatch(r"heads\.([\w-]+)\.classifier\.bias", name)  # of UniT
+            if answers and answers[1] not in EACH_ANSWER_ALONE:
+                found[f"{answers[1]}/answer"] = shape[0]
     return found
 
 

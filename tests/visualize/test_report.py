@@ -366,6 +366,19 @@ def test_choices_are_read_from_the_weights_of_the_newest_checkpoints(five_stages
     write_report(five_stages)
 
 
+def test_units_tasks_choose_among_their_answers_but_questions_ask_of_each_alone(tmp_path):
+    from safetensors.torch import save_file
+
+    folder = tmp_path / "checkpoints" / "unit" / "step-4"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text("{}")
+    heads = {"scene-ve.classifier.bias": 3, "scene-ve.classifier.dense.bias": 9,
+             "scene-vqa.classifier.bias": 62, "scene-detection.class_embed.bias": 49}  # fmt: skip
+    weights = {f"heads.{name}": torch.zeros(size) for name, size in heads.items()}
+    save_file(weights, folder / "model.safetensors")
+    assert choices(tmp_path) == {"scene-ve/answer": 3}
+
+
 def test_headlines_are_the_four_that_say_most():
     names = ("image_to_text_r10", "image_to_text_r1", "text_to_image_r1")
     evaluation = {
