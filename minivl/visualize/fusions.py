@@ -34,8 +34,18 @@ m is n + t, or 1 + n + t where the fusion brings a class token of its own, which
 side that the fusion leaves as it was comes out as it went in.
 """
 
-CELL, EDGE, GAP, TOP, SIDE = 0.2, 0.6, 0.45, 0.95, 0.5
+CELL, EDGE, GAP, TOP, SIDE, FOOT = 0.2, 0.6, 0.45, 0.95, 0.5, 0.1
 WITHIN, ACROSS, OWN, EMPTY = "#9aa5b1", BLUE, PURPLE, "#f0f2f4"
+
+LEGEND = {
+    "from side to side": ACROSS,
+    "within a side": WITHIN,
+    "to the class token": OWN,
+    "row does not hear of column": EMPTY,
+}
+LETTER = 0.075
+"""Room for a letter of the legend, in inches."""
+LEGEND_WIDTH = sum(CELL + 0.28 + LETTER * len(words) for words in LEGEND)
 
 HOW_TO_READ = (
     "A filled cell: what stands in this column before the blocks changes the token of this row "
@@ -120,7 +130,8 @@ def fusions(heard: Mapping[str, Mapping[str, np.ndarray]], patches: int) -> Pict
     widest = max(grid.shape[1] for grids in heard.values() for grid in grids.values())
     across, down = (widest * CELL + SIDE, tallest * CELL + GAP)
     height = TOP + len(depths[0]) * (down + 0.2)
-    figure = Picture(figsize=(EDGE + len(heard) * (across + GAP), height))
+    width = max(EDGE + len(heard) * (across + GAP), EDGE + LEGEND_WIDTH)
+    figure = Picture(figsize=(width, height + FOOT))
     told = []
     for column, (name, grids) in enumerate(heard.items()):
         left = EDGE + SIDE + column * (across + GAP)
@@ -130,9 +141,21 @@ def fusions(heard: Mapping[str, Mapping[str, np.ndarray]], patches: int) -> Pict
             write(figure, left, top - 0.5, when, fontsize=9.5, color=MUTED)
             draw(figure, left, top, grid, patches)
             told.append(f"{name}, {when}: {in_words(grid, patches)}")
+    legend(figure, height - 2 * CELL + FOOT)
     alt = f"Grids of tokens. {'. '.join(told)}."
     figure.caption = Caption("Who hears of whom", alt, HOW_TO_READ)
     return figure
+
+
+def legend(figure: Picture, top: float) -> None:
+    """What each colour of a filled cell says, on one line."""
+    left = EDGE
+    for words, colour in LEGEND.items():
+        axes = place(figure, left, top, CELL, CELL)
+        axes.set(xlim=(0, 1), ylim=(1, 0))
+        axes.add_patch(cell(0, 0, colour))
+        write(figure, left + CELL + 0.08, top + CELL / 2, words, va="center", fontsize=9, color=INK)
+        left += CELL + 0.08 + LETTER * len(words) + 0.2
 
 
 def draw(figure: Picture, left: float, top: float, grid: np.ndarray, patches: int) -> None:

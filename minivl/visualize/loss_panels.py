@@ -10,6 +10,8 @@ from minivl.visualize.lines import DASHES
 from minivl.visualize.style import CYCLE, MUTED, Caption, Picture, styled
 
 COLUMNS = 3
+WIDTHS = {1: 6.4, 2: 7.6, 3: 9.4}
+"""Inches, by the number of panels beside each other; names need room above a single one, too."""
 HOW_TO_READ = (
     "A panel a loss, over the steps that had it: each step feeds some losses only. The dotted line "
     "is ln k, what a model pays that holds all k answers for equally likely; or, where the title "
@@ -29,9 +31,10 @@ def loss_panels(
     more frequent than another a level as `curves.constant_level` gives it; window: steps of the
     mean, odd.
     """
-    rows = math.ceil(len(classes) / COLUMNS)
-    figure = Picture(figsize=(9.4, 0.5 + 2.35 * rows), layout="constrained")
-    grid = figure.subplots(rows, COLUMNS, squeeze=False)
+    columns = min(COLUMNS, len(classes))
+    rows = math.ceil(len(classes) / columns)
+    figure = Picture(figsize=(WIDTHS[columns], 0.5 + 2.35 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(classes) :]:
         axes.remove()
     told, longest = [], max((len(steps) for steps in runs.values()), default=1)

@@ -28,6 +28,10 @@ def test_answers_of_which_one_is_more_frequent_have_a_lower_line(texts):
 
 
 def test_legible(check_legible):
-    check_legible(loss_panels({"one": RUN}, CLASSES | {"itm": constant_level(1 / 3)}))
+    level = constant_level(1 / 3)
+    check_legible(loss_panels({"one": RUN}, CLASSES | {"itm": level}))
+    names = ("merged attention", "co-attention", "cross-attention")
+    check_legible(loss_panels(dict.fromkeys(names, RUN), {"itm": level}))
+    check_legible(loss_panels(dict.fromkeys(names, RUN), {"itm": level, "mlm": 4000}))
     check_legible(loss_panels({"from noise": RUN, "from MIM and MLM": RUN}, CLASSES))
     check_legible(loss_panels({"alone": RUN[:2]}, CLASSES | {"a": 3, "b": 4}))
