@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from minivl.data.examples import SceneSource
+    from minivl.data.examples import SceneSource, Split
     from minivl.visualize.style import Picture
 
 DESCRIPTION = """\
@@ -24,6 +24,9 @@ the model looked: its attention, and which parts it misses most when they are bl
 sentence and for its strongest rival. A run of flava or albef also says what its matching head
 thinks of each pair: that head reads picture and sentence together. Of a run of albef each word is
 drawn by itself, where it looked and where that made the pair a match (Grad-CAM).
+
+A run of unit compares no sentences: it was trained on tasks. Without a question it says which boxes
+it finds, with one the likeliest answers and where it looked, in the picture and in the words.
 """
 
 EXAMPLES = """\
@@ -33,10 +36,14 @@ examples
   minivl show runs/clip_tiny photo.jpg "a cat on the right" --out cat.png
   minivl show runs/flava_tiny twemoji:7                does it match, too?
   minivl show runs/albef_tiny scene:0 "a dog on the left"     where is each word?
+  minivl show runs/unit_tiny photo.jpg                 what is where: boxes, names, colours
+  minivl show runs/unit_tiny scene:0 "what is on the left"    the five likeliest answers
 """
 
 OPPOSITES = (("left", "right"), ("top", "bottom"), ("above", "below"))
 SHOWN = 5
+SEED = 1
+"""Of the scenes that are shown; an evaluation reads others."""
 
 
 def main(arguments: list[str]) -> int:
@@ -44,10 +51,21 @@ def main(arguments: list[str]) -> int:
     parser = Parser("show", DESCRIPTION, EXAMPLES)
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("image", help="a picture's file, or SPLIT:NUMBER (scene:0, twemoji:7)")
-    parser.add_argument("sentence", nargs="?", default="", help="else the scene's own caption")
+    parser.add_argument(
+        "sentence",
+        nargs="?",
+        default="",
+        help="or, for unit, a question; else the scene's own caption, or boxes",
+    )
     parser.add_argument("--out", type=Path, help="the picture to write (a PNG in the run's show/)")
     chosen = parser.parse_args(arguments)
     trained = open_run(chosen.run)
+    out = chosen.out or trained.run.folder / "show" / f"{file_name(chosen.image)}.png"
+    if trained.name == "unit":
+        from minivl.commands.show_unit import show_unit
+
+        show_unit(trained, chosen.image, chosen.sentence, out)
+        return 0
     source = source_of(trained)
     image, caption = picture_of(chosen.image, source)
     sentence = " ".join((chosen.sentence or caption).split())
@@ -60,7 +78,6 @@ def main(arguments: list[str]) -> int:
     shares = compare(model, source, image, sentences)
     matches = verdicts(model, source, image, sentences)
     print_answer(sentences, shares, matches)
-    out = chosen.out or trained.run.folder / "show" / f"{file_name(chosen.image)}.png"
     if matches and hasattr(model, "fusion_encoder"):
         figure = draw_words(model, source, image, sentence, matches[0])
     else:
@@ -106,19 +123,27 @@ def source_of(trained: Trained) -> "SceneSource":
 
 def picture_of(name: str, source: "SceneSource") -> tuple["np.ndarray", str]:
     """The picture (h, w, 3) uint8 at the run's size, and its caption if it is a scene."""
+    place = scene_place(name)
+    if place is None:
+        return from_file(Path(name), source.data.image_size), ""
+    split, number = place
+    examples = source.examples(split, SEED)
+    return examples[number]["image"], examples.caption(number)
+
+
+def scene_place(name: str) -> tuple["Split", int] | None:
+    """The split and the number that SPLIT:NUMBER means; None for the name of a file."""
     from minivl.data.examples import SPLITS
 
     split, colon, number = name.partition(":")
     if not colon or Path(name).exists():
-        return from_file(Path(name), source.data.image_size), ""
+        return None
     split = "validation" if split == "scene" else split
     if split not in SPLITS:
         raise UserError(f"there is no split {split!r}", did_you_mean(split, ("scene", *SPLITS)))
     if not number.isdigit():
         raise UserError(f"{name}: {number!r} is no scene's number", f"for instance {split}:0")
-    examples = source.examples(split, seed=1)
-    index = int(number)
-    return examples[index]["image"], examples.caption(index)
+    return split, int(number)
 
 
 def from_file(path: Path, side: int) -> "np.ndarray":
@@ -285,11 +310,11 @@ def draw_words(
     return words_figure(found, note=note)
 
 
-def write(figure: "Picture", out: Path) -> None:
-    """Save the picture of where the model looked."""
+def write(figure: "Picture", out: Path, **options: Any) -> None:
+    """Save the picture of where the model looked; options: of matplotlib's savefig."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, format="png")
+        figure.savefig(out, format="png", **options)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}", "choose another --out") from error
 
