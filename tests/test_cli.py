@@ -377,6 +377,14 @@ def test_default_folders_are_new_and_resume_finds_the_last(tmp_path, monkeypatch
     assert str(train.default_folder("clip", "tiny", False)) == "runs/clip_tiny"
 
 
+def test_a_folder_with_a_number_is_told(tmp_path, capsys):
+    plain, numbered = tmp_path / "clip_tiny", tmp_path / "clip_tiny_2"
+    train.say_if_numbered(numbered, "clip_tiny")
+    assert f"{plain} exists, so this run goes to {numbered}" in capsys.readouterr().out
+    train.say_if_numbered(plain, "clip_tiny")
+    assert capsys.readouterr().out == ""
+
+
 def test_the_command_to_resume_spells_out_the_folder(tmp_path):
     command = train.command_line("clip", ["--lr", "1e-3", "--resume"], tmp_path / "a b")
     assert command == f"minivl train clip --lr 1e-3 --out '{tmp_path}/a b'"

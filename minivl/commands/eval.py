@@ -113,11 +113,11 @@ def check_tasks(asked: list[str], metrics: dict) -> None:
 
 def finish(trained: Trained, metrics: dict) -> None:
     """Rewrite the report and print the table."""
-    from minivl.evaluation.table import table
+    from minivl.evaluation.table import names_alone, table
     from minivl.training.run import as_json
     from minivl.visualize.report import write_report
 
-    write_report(trained.run.folder)
+    write_report(trained.run.folder, names_alone())
     print(table({key: as_json(value) for key, value in metrics.items()}))
     print(f"report   {trained.run.report}")
 
@@ -130,6 +130,7 @@ def on_pairs(trained: Trained, chosen: argparse.Namespace) -> int:
     from minivl.data import pair_files
     from minivl.data.official_text import RETRIEVAL_LENGTH, OfficialWordPiece
     from minivl.evaluation.pair_files import evaluate_pairs, unknown
+    from minivl.evaluation.table import names_alone
     from minivl.training.device import choose_device
     from minivl.training.monitor import say
     from minivl.visualize.report import write_report
@@ -160,7 +161,7 @@ def on_pairs(trained: Trained, chosen: argparse.Namespace) -> int:
     )
     metrics = {f"{pairs.name}/{key}": metric for key, metric in found.items()}
     trained.run.update_evaluation(metrics)
-    write_report(trained.run.folder)
+    write_report(trained.run.folder, names_alone())
     tell_left_out(pairs, left_out, trained.run.folder / f"left_out_{pairs.name}.txt")
     print(recalls(pairs.name, found))
     print(f"report   {trained.run.report}")

@@ -71,6 +71,8 @@ def main(arguments: list[str]) -> int:
     check_fields(recipe)
     require_field(options, "seed", options.seed >= 0, "0 or more")
     folder = options.out or default_folder(name, getattr(recipe, "size", "tiny"), options.resume)
+    if options.out is None and not options.resume:
+        say_if_numbered(folder, f"{name}_{getattr(recipe, 'size', 'tiny')}")
     run = Run(
         folder,
         settings(name, recipe, options.seed),
@@ -129,6 +131,15 @@ def default_folder(name: str, size: str, resume: bool) -> Path:
         last, number = free, number + 1
         free = base.with_name(f"{base.name}_{number}")
     return last if resume else free
+
+
+def say_if_numbered(folder: Path, plain: str) -> None:
+    """Say that another run has the plain name, and what to do if this one was to go on with it."""
+    if folder.name != plain:
+        taken = folder.with_name(plain)
+        print(
+            f"{taken} exists, so this run goes to {folder} (or give --out, or --resume)", flush=True
+        )
 
 
 def command_line(name: str, arguments: list[str], folder: Path) -> str:
@@ -195,10 +206,10 @@ def write_environment(run: Run, asked_device: str) -> None:
 
 def print_results(run: Run) -> None:
     """The short table, the report's path and what to try next."""
-    from minivl.evaluation.table import table
+    from minivl.evaluation.table import names_alone, table
     from minivl.visualize.report import write_report
 
-    write_report(run.folder)
+    write_report(run.folder, names_alone())
     print()
     evaluation = run.evaluation()
     print(table(evaluation))

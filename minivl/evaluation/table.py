@@ -150,6 +150,20 @@ def rows(metrics: Metrics, *, full: bool = False) -> list[tuple[str, Cells]]:
     return [(ROWS.get(name, name), found[name]) for name in chosen]
 
 
+def names_alone() -> dict[str, str]:
+    """Each measure's label as it reads alone: before "- untrained" stands what is untrained.
+
+    For the report, so that both call a number the same.
+    """
+    found, head = {}, ""
+    for name, label in ROWS.items():
+        if label.startswith("- "):
+            found[name] = f"{head}: {label.removeprefix('- ')}"
+        else:
+            found[name] = head = label
+    return found
+
+
 def shortened(names: list[str]) -> list[str]:
     """The rows that a table of several stages has room for; all, where there are one or two."""
     present = [[name for name in group if name in names] for group in GROUPS]

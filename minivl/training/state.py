@@ -1,6 +1,7 @@
 """All that changes while a stage trains, in one place: what is not here is not saved."""
 
 import platform
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,8 +130,8 @@ def start_from(
                 "start from one with the same widths, depths, picture size and vocabulary",
             )
     model.load_state_dict(fitting, strict=False)
-    fresh = _some(name for name in own if name not in fitting)
-    unused = _some(name for name in offered if name not in fitting)
+    fresh = _some((name for name in own if name not in fitting), part)
+    unused = _some((name for name in offered if name not in fitting), part)
     return f"{len(fitting)} of {len(offered)} tensors of {source}; fresh: {fresh}; unused: {unused}"
 
 
@@ -144,10 +145,17 @@ def _renamed(name: str, part: str, of: str) -> str:
     return ".".join(filter(None, (part, inner)))
 
 
-def _some(names: Iterable[str], most: int = 4) -> str:
+def _some(names: Iterable[str], part: str = "", most: int = 2) -> str:
+    """One or two names; of more only what they belong to: 'text_encoder (35), itm_head (4)'.
+
+    `part`, with which they all begin, is left out then.
+    """
     names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "none") + more
+    if len(names) <= most:
+        return ", ".join(names) or "none"
+    inside = f"{part}." if part else ""
+    owners = Counter(name.removeprefix(inside).partition(".")[0] for name in names)
+    return ", ".join(f"{owner} ({n})" if n > 1 else owner for owner, n in owners.items())
 
 
 def versions() -> dict[str, str]:

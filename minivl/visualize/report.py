@@ -27,15 +27,16 @@ from minivl.visualize.curves import (
 from minivl.visualize.style import Caption, Picture, png_bytes, read_caption
 
 
-def write_report(run_folder: str | Path) -> Path:
+def write_report(run_folder: str | Path, names: Mapping[str, str] | None = None) -> Path:
     """Write report.html into the run's folder and return its path.
 
+    names: measure -> what the terminal's table calls it, so that both use the same words.
     Raises UserError where the folder is not a run's.
     """
     folder = Path(run_folder)
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder} is not a run: it has no config.yaml", "name a run's folder")
-    text = report_html(read_contents(folder))
+    text = report_html(read_contents(folder), names)
     path = folder / "report.html"
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
@@ -46,7 +47,7 @@ def write_report(run_folder: str | Path) -> Path:
     return path
 
 
-def report_html(run: Contents) -> str:
+def report_html(run: Contents, names: Mapping[str, str] | None = None) -> str:
     """The whole document."""
     figures = figures_html(run)  # first: it may add to the complaints
     curves = curves_html(run)
@@ -55,9 +56,9 @@ def report_html(run: Contents) -> str:
         f"<header><h1>{page.escape(title)}</h1>",
         state_html(run),
         "</header>",
-        results.headlines(run.evaluation),
+        results.headlines(run.evaluation, names=names),
         "".join(page.paragraph(complaint, "bad") for complaint in run.complaints),
-        page.section("Results", results_html(run)),
+        page.section("Results", results_html(run, names)),
         page.section("Learning curves", curves),
         page.section("Pictures", figures) if figures else "",
         page.section("How this run was made", making_html(run)),
@@ -89,7 +90,7 @@ def progress(run: Contents) -> str:
     return ", ".join(f"{stage} {step:,}{of} steps" for stage, step in last.items())
 
 
-def results_html(run: Contents) -> str:
+def results_html(run: Contents, names: Mapping[str, str] | None = None) -> str:
     """The table, or what to do to get one; of several stages the last one's first."""
     if not run.evaluation:
         return page.paragraph("Not evaluated yet. To do it:", "muted") + page.command(
@@ -103,7 +104,9 @@ def results_html(run: Contents) -> str:
         "says how far another draw of n examples could have moved it."
     )
     parts = [
-        stage_heading(stage, run) + results.table(found) for stage, found in groups.items() if found
+        stage_heading(stage, run) + results.table(found, names)
+        for stage, found in groups.items()
+        if found
     ]
     return "\n".join([*parts, page.paragraph(note, "muted")])
 

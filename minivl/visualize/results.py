@@ -63,17 +63,19 @@ HEADLINES = (
 Metric = Mapping[str, Any]
 
 
-def headlines(evaluation: Mapping[str, Metric], count: int = 4) -> str:
-    """The few numbers that say most, as cards."""
+def headlines(
+    evaluation: Mapping[str, Metric], count: int = 4, names: Mapping[str, str] | None = None
+) -> str:
+    """The few numbers that say most, as cards. names: as in `readable`."""
     chosen: list[str] = []
     for pattern in HEADLINES:
         found = [key for key in evaluation if re.match(pattern, key) and key not in chosen]
         chosen += found if pattern == HEADLINES[-1] else found[:1]
-    cards = [card(key, evaluation[key]) for key in chosen[:count]]
+    cards = [card(key, evaluation[key], names) for key in chosen[:count]]
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
 
 
-def card(key: str, metric: Metric) -> str:
+def card(key: str, metric: Metric, names: Mapping[str, str] | None = None) -> str:
     """One number with its name, chance and size."""
     split, name = divide(key)
     percent = is_share(key, metric)
@@ -82,14 +84,14 @@ def card(key: str, metric: Metric) -> str:
     small += [f"n = {metric['n']:,}"] if known(metric, "n") else []
     return (
         f'<div class="card"><b>{escape(quantity(metric, "value", percent))}</b>'
-        f"<span>{escape(readable(name))}</span>"
+        f"<span>{escape(readable(name, names))}</span>"
         f'<span class="muted">{escape(split)}</span>'
         f'<span class="muted">{escape(", ".join(small))}</span></div>'
     )
 
 
-def table(evaluation: Mapping[str, Metric]) -> str:
-    """Every number, grouped by split: value, 95 % interval, chance, n."""
+def table(evaluation: Mapping[str, Metric], names: Mapping[str, str] | None = None) -> str:
+    """Every number, grouped by split: value, 95 % interval, chance, n. names: as in `readable`."""
     groups: dict[str, list[str]] = {}
     for key in evaluation:
         groups.setdefault(divide(key)[0], []).append(key)
@@ -97,7 +99,7 @@ def table(evaluation: Mapping[str, Metric]) -> str:
     for split, keys in groups.items():
         about = f" <small>{escape(SPLITS[split])}</small>" if split in SPLITS else ""
         head = f'<tr><th colspan="6" scope="rowgroup">{escape(split)}{about}</th></tr>'
-        body += ["<tbody>", head, *(row(key, evaluation[key]) for key in keys), "</tbody>"]
+        body += ["<tbody>", head, *(row(key, evaluation[key], names) for key in keys), "</tbody>"]
     return f'<div class="wide"><table>{HEAD}{"".join(body)}</table></div>'
 
 
@@ -108,7 +110,7 @@ HEAD = (
 )
 
 
-def row(key: str, metric: Metric) -> str:
+def row(key: str, metric: Metric, names: Mapping[str, str] | None = None) -> str:
     """One line of the table."""
     percent = is_share(key, metric)
     interval = "–"
@@ -117,7 +119,7 @@ def row(key: str, metric: Metric) -> str:
         interval = f"{low} to {high}"
     size = f"{metric['n']:,}" if known(metric, "n") else "–"
     value, chance = (escape(quantity(metric, name, percent)) for name in ("value", "chance"))
-    name = escape(readable(divide(key)[1]))
+    name = escape(readable(divide(key)[1], names))
     return (
         f'<tr><td title="{escape(key)}">{name}</td>'
         f'<td>{value}</td><td class="interval">{interval}</td><td>{chance}</td><td>{size}</td>'
@@ -146,8 +148,13 @@ def divide(key: str) -> tuple[str, str]:
     return (split, name) if slash else ("all", split)
 
 
-def readable(name: str) -> str:
-    """'retrieval/image_to_text_r1' -> 'picture → caption, R@1'."""
+def readable(name: str, names: Mapping[str, str] | None = None) -> str:
+    """'retrieval/image_to_text_r1' -> 'picture → caption, R@1'.
+
+    names: measure -> what the terminal calls it, which goes before.
+    """
+    if names and name in names:
+        return names[name]
     name = re.sub(r"_r(?:ecall)?_?(?:at_)?(\d+)$", r", R@\1", name.removeprefix("retrieval/"))
     for end, words in COMPARED.items():
         if name.endswith(end):

@@ -1,5 +1,5 @@
 from minivl.evaluation.metric import proportion
-from minivl.evaluation.table import COLUMNS, GROUPS, percent, rows, table
+from minivl.evaluation.table import COLUMNS, GROUPS, ROWS, names_alone, percent, rows, table
 
 METRICS = {
     "compositions/retrieval/image_to_text_r1": proportion(256, 1024, 1 / 256),
@@ -38,6 +38,14 @@ def test_a_split_or_a_task_that_is_new_is_shown_too():
     text = table({"openmoji/ocr/accuracy": proportion(3, 4, 0.5), "loss": {"value": 2.0}})
     assert "openmoji" in text and "ocr/accuracy" in text and "75.0" in text
     assert "loss" not in text
+
+
+def test_labels_that_belong_to_the_row_above_name_it_where_they_stand_alone():
+    names = names_alone()
+    assert names.keys() == ROWS.keys()
+    assert names["knn/accuracy"] == "named by k-NN"
+    assert names["knn/accuracy_raw_pixels"] == "named by k-NN: bare pixels"
+    assert not any(name.startswith("-") or ": -" in name for name in names.values())
 
 
 def test_without_numbers_it_says_so():

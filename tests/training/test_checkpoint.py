@@ -288,6 +288,19 @@ def test_starting_from_other_weights_says_what_fits():
         states.start_from(model, {"head": torch.ones(9)}, "other")
 
 
+def test_many_tensors_are_told_by_what_they_belong_to():
+    model = nn.ModuleDict(
+        {"a": nn.Linear(2, 2), "b": nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))}
+    )
+    model.c = nn.Parameter(torch.zeros(3))
+    offered = {"a.weight": torch.ones(2, 2)} | {f"twin.{i}": torch.ones(1) for i in range(200)}
+    told = states.start_from(model, offered, "run")
+    assert told == "1 of 201 tensors of run; fresh: c, a, b (4); unused: twin (200)"
+    rest = {f"a.{name}": torch.ones(1) for name in ("x.u", "x.v", "y")}
+    told = states.start_from(model, offered | rest, "run", part="a", of="a")
+    assert told == "1 of 4 tensors of run; fresh: a.bias; unused: x (2), y"
+
+
 def test_starting_from_another_size_names_the_tensor():
     model = nn.Linear(2, 3)
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -92,6 +92,13 @@ def test_numbers_stand_beside_chance_interval_and_size(run):
     assert heads == ["validation", "twemoji", "compositions"]
 
 
+def test_numbers_are_called_as_the_terminal_calls_them(run):
+    path = write_report(run, {"zeroshot/accuracy": "naming", "retrieval/median_rank": "middle"})
+    shown = Page(path.read_text(encoding="utf-8")).text
+    assert "naming 50.0 % – – 480" in shown and "middle 2 – 128.5 1,024" in shown
+    assert "picture → caption, R@1 92.3 %" in shown and "zero-shot, accuracy" not in shown
+
+
 def test_the_page_holds_everything_of_the_run(run):
     page, text = read(run)
     assert "Finished: clip 40 of 40 steps." in page.text
