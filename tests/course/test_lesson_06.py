@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from answers_06 import RIGHT, itm_batch_plainly, merge_tokens_with_repeat
+from answers_06 import itm_batch_plainly, merge_tokens_with_repeat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -5,7 +5,8 @@
 #
 # ALBEF lets a picture and a sentence find each other first, among 65,536 old ones, and fuses them
 # afterwards. You write the queue that keeps the old ones, the loss that searches it, and the block
-# in which words look. Then you train it. Three blanks, about an hour and a half.
+# in which words look. Then you train it. Three blanks, about an hour and a half. Stuck in one?
+# `hint(NAME)`.
 
 # %%
 from collections.abc import Callable
@@ -77,9 +78,16 @@ def albef(encoders=flava, **options):
     parts = encoders.image_encoder, encoders.text_encoder
     image, words = (copy.deepcopy(part).requires_grad_() for part in parts)
     fusion = FusionEncoder(words.width, 2, 4, context_width=image.width, norm="post")
-    settings = {"embed_dim": 96, "image_pool": "mean", "text_pool": "mean", "queue_size": QUEUE,
-                "momentum": 0.9, "temperature_range": (0.03, 0.5), "negatives": "random",
-                "distill": ()}  # fmt: skip
+    settings = {
+        "embed_dim": 96,  # length of the vectors that are compared
+        "image_pool": "mean",  # a side is summed up by its mean state, not by [CLS]
+        "text_pool": "mean",
+        "queue_size": QUEUE,
+        "momentum": 0.9,  # of the twin: section 6
+        "temperature_range": (0.03, 0.5),  # the learned temperature is kept in it
+        "negatives": "random",  # matching's wrong pairs, not the hard ones of lesson 06
+        "distill": (),  # no loss listens to the twin's doubts: lesson 10
+    }
     return Albef(image, words, fusion, **settings | options).to(device)
 
 
@@ -181,8 +189,9 @@ for name, queue in (("queue after logits", old), ("queue before", enqueue(old, p
     print(f"{name:18} {loss:.4f}")
 
 # %% [markdown]
-# Each right answer stands there twice, once as a wrong one: no model gets below $\ln 2$. An old picture
-# *of which the sentence is just as true* stands there by chance, too. Does a sentence flee from it?
+# Each right answer stands there twice, once as a wrong one: no model gets below $\ln 2$. By chance the
+# queue may also hold an old picture *of which sentence 0 is just as true*. Does the loss push sentence 0
+# away from it? We read its gradient along axis 4, on which the other picture differs from picture 0.
 
 # %%
 other = 0.8 * axes[0] + 0.6 * axes[4]  # as true of sentence 0 as picture 0 is
@@ -193,7 +202,8 @@ for copy_, name in ((perfect[0], "an exact copy"), (other, "another picture")):
     for how, targets in (("one right answer", None), ("shared", (true, true))):
         w = perfect.clone().requires_grad_()
         itc_with_queue(perfect, w, perfect, perfect, queue, queue, 0.07, targets).backward()
-        print(f"{name:16} {how:17} pulls sentence 0 by {-float(w.grad[0] @ axes[4]) + 0.0:+.2f}")
+        pull = -float(w.grad[0] @ axes[4]) + 0.0  # above 0: towards the other picture
+        print(f"{name:16} {how:17} pulls sentence 0 by {pull:+.2f}")
 said = [stream.examples.caption(i) for i in range(QUEUE + 1)]
 print(f"of {QUEUE + 1} captions of ours, {QUEUE + 1 - len(set(said))} say what another one says")
 
@@ -240,7 +250,7 @@ print(x.tolist(), y.tolist())
 # ## 5. Train it
 #
 # Two more twins run along, for section 6: one follows at once ($m=0$, no averaging), one at the paper's
-# 0.995. At each step all name the same 48 pictures.
+# 0.995. After each step all three encode the same 48 pictures.
 
 # %%
 from minivl.course.train import fit
@@ -279,18 +289,21 @@ def train(model, steps):
 # Then train: less than a minute on two cores.
 
 # %%
+from minivl.visualize.curves import constant_level
 from minivl.visualize.loss_panels import loss_panels
 
+one_in_three = constant_level(1 / 3)
 hook = model.register_forward_pre_hook(ask_twins)
 with watching(model) as monitor:
     lines = train(model, STEPS)
 hook.remove()
-display(loss_panels({"ALBEF": lines}, {"itc": BATCH + QUEUE, "itm": 2, "mlm": len(text)}))
+classes = {"itc": BATCH + QUEUE, "itm": one_in_three, "mlm": len(text)}
+display(loss_panels({"ALBEF": lines}, classes))
 queue_rings([monitor.rings[i] for i in (0, 3, 8, 12)])
 
 # %% [markdown]
-# ITC begins near $\ln(b+Q)$, ITM near lesson 06's 0.64. Grey is the noise of the start: at first, most
-# of what a picture is to avoid.
+# ITM begins near lesson 06's 0.64, ITC at 7.1, above $\ln(b+Q)=6.36$: that is for equal logits, and
+# cosines of noise, divided by $\tau=0.07$, differ.
 
 # %%
 from minivl.visualize.lines import line_chart
@@ -299,6 +312,9 @@ line_chart(range(1, STEPS + 1), monitor.cosines, title="What is near a picture, 
            xlabel="step", ylabel="mean cosine")  # fmt: skip
 
 # %% [markdown]
+# Grey in the rings is the noise of the start: at first, most of what a picture is to avoid. The triangle
+# is the pointer.
+#
 # The mean of the queue tells little. Its *nearest* follows the partner closely, and only what is near
 # pushes.
 #
@@ -363,9 +379,10 @@ from minivl.models import albef_steps
 print(inspect.getsource(albef_steps.reference_step))
 
 # %% [markdown]
-# `fused_step` beside it trains. It sends whole and holed sentences through the text encoder as one
-# batch, all four kinds of rows through fusion as one, makes keys and values of a picture once, and names
-# hidden words only. **Predict:** are the losses the same? The multiplications?
+# Training runs `fused_step`, in the same file. The text encoder reads whole sentences and those with
+# hidden words in one batch. Fusion reads four kinds of pairs in one: right ones, wrong pictures, wrong
+# sentences, hidden words. A picture's keys and values are computed once, words are named only where
+# one is hidden. **Predict:** are the losses the same? The multiplications?
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
@@ -386,7 +403,8 @@ for step in ("reference", "fused"):
 #
 # "So that cross-attention compares vectors of one space." Test it: ITM and MLM only, from three starts.
 # FLAVA's encoders, which were aligned. The same, but the picture's tokens *turned* by a random rotation,
-# so that no cosine with words means anything. And encoders of noise. **Predict** the order.
+# so that no cosine with words means anything. And encoders of noise. **Predict** the order. (Dotted and
+# grey: who knows nothing.)
 
 # %%
 from minivl.evaluation.matching import Matcher
@@ -408,7 +426,7 @@ for name, encoders in starts.items():
     judge = Matcher(one, one.matching_scores, source.scenes, device)
     own, wrong = (judge.of(many.images, said) for said in (list(many.captions), foreign))
     bars.append((name, float((own > wrong).double().mean()), True))
-display(loss_panels(runs, {"itm": 2, "mlm": len(text)}))
+display(loss_panels(runs, {"itm": one_in_three, "mlm": len(text)}))
 assert TEST or min(bars[0][1], bars[1][1]) > bars[2][1] + 0.1
 baselines("Own or foreign sentence: which is believed more?",
           {"after the same steps": [*bars, ("guessing", 0.5, False)]})  # fmt: skip
@@ -438,7 +456,7 @@ paper.select(columns, lambda row: row["training tasks"] in ROWS)
 
 # %% [markdown]
 # ITC adds two to three points everywhere. Hard wrong pairs, which only ITC finds, add half a point. The
-# same rows, as flags:
+# same rows, as flags. (`--distill` alone: no loss follows the twin.)
 
 # %%
 from minivl.course.measured import ALBEF, ALBEF_CROWDED, ablation
@@ -449,8 +467,10 @@ print(f"python -m minivl.course.measured {ALBEF.runs} --of albef    # fills in t
 ablation(study=ALBEF).select(ROWS)
 
 # %% [markdown]
-# Per cent, one seed. `reranked_r1` is section 9's question; the first row cannot search and fuses every
-# pair. Which gains of the paper do you find again?
+# Per cent, one seed. `retrieval_r1`: the own sentence has the highest cosine; `reranked_r1`: the highest
+# score after fusion (section 9; the first row cannot search and fuses every pair). `itm_…`: own sentence
+# or another's, own or mirrored? `masked_thing`: a hidden name, with the picture. Which gains of the paper
+# do you find again?
 #
 # ## 9. Search twice
 #
@@ -535,14 +555,14 @@ ablation(study=ALBEF_CROWDED)
 # %%
 from minivl.visualize.words_on_picture import words_figure, words_on_picture
 
-shown = next(i for i, said in enumerate(pool.captions) if " and " in said)
+shown = next(i for i, said in enumerate(pool.captions) if " and " in said)  # try other ones
 found = words_on_picture(longer, asked.text, pool.images[shown], pool.captions[shown],
                          max_length=asked.data.max_length)  # fmt: skip
 words_figure(found)
 
 # %% [markdown]
-# Change `shown`. One picture is an anecdote: lesson 12 counts how often the brightest patch is on the
-# thing.
+# Here the brightest is a noun, on its thing. *left*, *right* stay dark: the match needs them little.
+# One picture is an anecdote: lesson 12 counts.
 #
 # ## 11. Paper, code, minivl
 #
