@@ -24,6 +24,8 @@ from minivl.training.run import Run
 from minivl.visualize.found import Boxes
 from minivl.visualize.style import read_caption
 
+pytestmark = pytest.mark.timeout(600)
+
 TASKS = ("scene-vqa", "scene-detection", "scene-attributes")
 BOX = {"boxes": [[8, 8, 24, 24], [0, 0, 40, 8]], "scores": [0.25, 0.75], "labels": [0, 1]}
 
@@ -140,6 +142,7 @@ def test_a_photo_is_not_judged(run, photo, capsys, monkeypatch):
     assert rows[0][1].startswith("large ") and rows[0][1].endswith("100, 0 to 400, 75"), "cut off"
     assert "175, 75 to 325, 225" in rows[1][1] and "of 500 x 300 pixels" in "\n".join(lines)
     assert not any("things found" in line for line in lines)
+    assert any(line.startswith("names     ") and " known: " in line for line in lines)
     caption = read_caption(photo.with_name("out.png"))
     assert "1  large " in caption.alt and " 75 %" in caption.alt
     assert not set("✓✗") & set(caption.alt) and "small red" not in caption.alt

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from minivl.models.unit import OneTask
 from minivl.recipes.unit_figures import attributes_of, attributes_said, looked
 from minivl.visualize import found as boxes_drawn
 from minivl.visualize import style
-from minivl.visualize.boxes import EDGE, GAP, WIDTH, boxes_found
+from minivl.visualize.boxes import EDGE, FOOT, GAP, WIDTH, boxes_found
 from minivl.visualize.found import SURE, Boxes, Example, surest_first, told
 from minivl.visualize.queries import Looked, asked_where
 
@@ -50,12 +51,11 @@ def show_unit(trained: Trained, name: str, question: str, out: Path) -> None:
     print(f"task      {task}")
     if question:
         figure = answer(model, OwnQuestion(source, task, image, question))
-        # One question leaves the place of a second one empty.
-        write(figure, out, bbox_inches="tight", pad_inches=EDGE)
-        print(f"\nwhere it looked   {out}")
     else:
-        write(find(model, source, name, image), out)
-        print(f"\nthe boxes   {out}")
+        figure = find(model, source, name, image)
+    # One question leaves the place of a second one empty, and names are short.
+    write(figure, out, bbox_inches="tight", pad_inches=EDGE)
+    print(f"\n{'where it looked' if question else 'the boxes'}   {out}")
 
 
 def spoken(question: str) -> str:
@@ -94,6 +94,9 @@ def find(model: OneTask, source: TextSource, name: str, image: np.ndarray) -> st
     found = Boxes.found(given, scenes.classes, attributes_said(given, scenes.attribute_names))
     seen = found.boxes.clip(0, len(image))
     if number is None:
+        # What is none of them is called by one of them all the same.
+        names = shorten(", ".join(scenes.classes), 78, placeholder=" …")
+        print(f"names     {len(scenes.classes)} known: {names}")
         size = open_image(name).size
         print_boxes(found, in_file(seen, size, len(image)), size)
         return draw_unjudged(image, found)
@@ -132,7 +135,7 @@ def draw_unjudged(image: np.ndarray, found: Boxes) -> style.Picture:
     order = surest_first(found)
     sure = order[found.scores[order] > SURE]
     rows = max(SIDE, ROW * len(sure))
-    figure = style.Picture(figsize=(WIDTH, 2 * EDGE + rows))
+    figure = style.Picture(figsize=(WIDTH, 2 * EDGE + rows + FOOT))
     axes, _ = boxes_drawn.panel(figure, EDGE, EDGE, SIDE, image)
     for number in order[len(sure) :]:
         dense = 0.12 + found.scores[number]
@@ -147,6 +150,8 @@ def draw_unjudged(image: np.ndarray, found: Boxes) -> style.Picture:
         style.write(figure, EDGE + SIDE + GAP, EDGE + ROW * place, lines[-1])
     if not lines:
         style.write(figure, EDGE + SIDE + GAP, EDGE, "rather “nothing” everywhere")
+    key = "Blue: found. Thin: rather “nothing”."
+    style.write(figure, EDGE, 2 * EDGE + rows, key, fontsize=9, color=style.MUTED)
     alt = f"A picture with the boxes found: {'; '.join(lines) or 'none that is sure'}."
     figure.caption = style.Caption("Boxes found", alt, HOW_TO_READ)
     return figure
