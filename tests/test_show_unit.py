@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from minivl import cli
-from minivl.commands import show, show_unit
+from minivl.commands import pictures, show, show_unit
 from minivl.commands.fields import parse
 from minivl.commands.runs import load_model, open_run, settings
 from minivl.data.examples import SPLITS
@@ -21,6 +21,7 @@ from minivl.models.unit import OneTask
 from minivl.recipes.unit_figures import detected, scenes_of
 from minivl.training import engine
 from minivl.training.run import Run
+from minivl.visualize.boxes import boxes_alone
 from minivl.visualize.found import Boxes
 from minivl.visualize.style import read_caption
 
@@ -89,7 +90,7 @@ def test_the_boxes_of_a_scene_are_those_that_the_model_finds_surest_first(run, o
     lines = told(capsys, run, "twemoji:5")
     assert "task      scene-attributes" in lines, "the task that knows most of a box"
     scenes = scenes_of(source, "scene-attributes", "twemoji")
-    scenes.seed = show.SEED
+    scenes.seed = pictures.SEED
     (found,) = detected(unit.for_task("scene-attributes"), scenes, [5], show.device())
     order = found["scores"].argsort(descending=True)[: show.SHOWN]
     rows = shares(lines)
@@ -109,7 +110,7 @@ def test_the_boxes_of_a_scene_are_those_that_the_model_finds_surest_first(run, o
 
 def test_a_model_that_knows_is_told_so(run, opened, capsys, monkeypatch):
     scenes = scenes_of(opened[1], "scene-attributes", "validation")
-    scenes.seed = show.SEED
+    scenes.seed = pictures.SEED
     target = scenes.target(3)
     perfect = {"boxes": torch.tensor(target.boxes), "scores": torch.ones(len(target.labels)),
                "labels": torch.tensor(target.labels)}  # fmt: skip
@@ -123,7 +124,7 @@ def test_a_model_that_knows_is_told_so(run, opened, capsys, monkeypatch):
 def test_places_in_a_file_are_the_files_own(photo):
     for path, turn in ((photo, 0), (photo.with_name("tall.png"), 1)):
         Image.fromarray(np.rot90(np.array(Image.open(photo)), turn)).save(path)
-        seen = show.from_file(path, 30)[..., 0] > 127
+        seen = pictures.from_file(path, 30)[..., 0] > 127
         rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
         box = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
         whole = np.array(Image.open(path))[..., 0] > 127
@@ -150,7 +151,7 @@ def test_a_photo_is_not_judged(run, photo, capsys, monkeypatch):
 
 def test_a_photo_without_a_thing_is_drawn_too():
     found = Boxes.found(BOX | {"scores": [0.25, 0.5]}, ("dog", "cat"))
-    figure = show_unit.draw_unjudged(np.zeros((32, 32, 3), np.uint8), found)
+    figure = boxes_alone(np.zeros((32, 32, 3), np.uint8), found)
     assert "none that is sure" in figure.caption.alt
     assert any("nothing" in text.get_text() for text in figure.texts)
 
@@ -169,7 +170,7 @@ def test_every_sure_box_is_told(capsys):
 def test_answers_are_those_that_an_evaluation_reads(run, opened, capsys):
     """The question and the picture of an example of the task: the same shares."""
     unit, source = opened
-    examples = TaskExamples(source, "scene-vqa", "validation", show.SEED, "both")
+    examples = TaskExamples(source, "scene-vqa", "validation", pictures.SEED, "both")
     model, example = unit.for_task("scene-vqa"), examples[4]
     question = examples.asked(4).text
     with torch.no_grad():
@@ -239,7 +240,7 @@ def test_attributes_are_told_if_the_run_knows_any(tasks):
 
 
 def test_pictures_are_named_as_for_other_runs(run, capsys):
-    assert all(show.scene_place(f"{split}:3") == (split, 3) for split in SPLITS)
+    assert all(pictures.scene_place(f"{split}:3") == (split, 3) for split in SPLITS)
     assert cli.main(["show", str(run), "dog.jpg"]) == 2
     assert "dog.jpg" in capsys.readouterr().err
     assert cli.main(["show", "--help"]) == 0

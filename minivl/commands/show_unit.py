@@ -7,8 +7,8 @@ from textwrap import shorten
 
 import numpy as np
 
+from minivl.commands.pictures import SEED, SHOWN, device, picture_of, scene_place, write
 from minivl.commands.runs import Trained, load_model
-from minivl.commands.show import SEED, SHOWN, device, picture_of, scene_place, write
 from minivl.data.boxes import SceneBoxes
 from minivl.data.examples import Split, to_tensor
 from minivl.data.images import open_image
@@ -21,19 +21,12 @@ from minivl.errors import UserError
 from minivl.evaluation.embed import evaluating
 from minivl.models.unit import OneTask
 from minivl.recipes.unit_figures import attributes_of, attributes_said, looked
-from minivl.visualize import found as boxes_drawn
-from minivl.visualize import style
-from minivl.visualize.boxes import EDGE, FOOT, GAP, WIDTH, boxes_found
+from minivl.visualize.boxes import EDGE, boxes_alone, boxes_found
 from minivl.visualize.found import SURE, Boxes, Example, surest_first, told
-from minivl.visualize.queries import Looked, asked_where
+from minivl.visualize.queries import asked_where
+from minivl.visualize.style import Picture
 
 QUESTIONS: TaskName = "scene-vqa"
-SIDE, ROW = 4.4, 0.24
-"""Inches: a picture that nobody has labelled, and a line beside it."""
-HOW_TO_READ = (
-    "Each box with its number, the surest first, what is in it, and how sure the model is of the "
-    "name. A thin box belongs to a query that believes more in “nothing”."
-)
 
 
 def show_unit(trained: Trained, name: str, question: str, out: Path) -> None:
@@ -85,7 +78,7 @@ def task_for(tasks: Sequence[TaskName], question: str) -> TaskName:
 # Boxes.
 
 
-def find(model: OneTask, source: TextSource, name: str, image: np.ndarray) -> style.Picture:
+def find(model: OneTask, source: TextSource, name: str, image: np.ndarray) -> Picture:
     """Print the boxes found in a picture, and draw them; in a scene beside the true ones."""
     split, number = scene_place(name) or ("validation", None)
     scenes: SceneBoxes = task_examples(source, model.task, split, SEED)
@@ -99,7 +92,7 @@ def find(model: OneTask, source: TextSource, name: str, image: np.ndarray) -> st
         print(f"names     {len(scenes.classes)} known: {names}")
         size = open_image(name).size
         print_boxes(found, in_file(seen, size, len(image)), size)
-        return draw_unjudged(image, found)
+        return boxes_alone(image, found)
     print_boxes(found, seen, (len(image), len(image)))
     notes = attributes_of(scenes, number)
     example = Example(image, found, Boxes.true(scenes.target(number), scenes.classes, notes))
@@ -109,7 +102,7 @@ def find(model: OneTask, source: TextSource, name: str, image: np.ndarray) -> st
 
 def in_file(boxes: np.ndarray, size: tuple[int, int], side: int) -> np.ndarray:
     """Corners (n, 4) in the middle square, shown at side x side, -> in a file of (width, height).
-    The inverse of `show.from_file`."""
+    The inverse of `pictures.from_file`."""
     middle = min(size)
     offset = [(length - middle) / 2 for length in size]
     return boxes * middle / side + np.array([*offset, *offset])
@@ -127,34 +120,6 @@ def print_boxes(found: Boxes, places: np.ndarray, size: tuple[int, int]) -> None
         doubt = "" if found.scores[number] > SURE else "   rather nothing"
         place = f"{x0}, {y0} to {x1}, {y1}"
         print(f"  {found.scores[number]:6.1%}  {names[number]:{wide}}  {place}{doubt}")
-
-
-@style.styled
-def draw_unjudged(image: np.ndarray, found: Boxes) -> style.Picture:
-    """Boxes in a picture of which nobody has said what is there, and their names beside it."""
-    order = surest_first(found)
-    sure = order[found.scores[order] > SURE]
-    rows = max(SIDE, ROW * len(sure))
-    figure = style.Picture(figsize=(WIDTH, 2 * EDGE + rows + FOOT))
-    axes, _ = boxes_drawn.panel(figure, EDGE, EDGE, SIDE, image)
-    for number in order[len(sure) :]:
-        dense = 0.12 + found.scores[number]
-        boxes_drawn.draw_box(axes, found.boxes[number], "white", dense=dense)
-    taken: list[np.ndarray] = []
-    lines = []
-    for place, number in enumerate(sure):
-        box, mark = found.boxes[number], str(place + 1)
-        boxes_drawn.draw_box(axes, box, style.BLUE)
-        boxes_drawn.badge(axes, box, mark, style.BLUE, SIDE, taken)
-        lines.append(f"{mark}  {found.called(number)} {100 * found.scores[number]:.0f} %")
-        style.write(figure, EDGE + SIDE + GAP, EDGE + ROW * place, lines[-1])
-    if not lines:
-        style.write(figure, EDGE + SIDE + GAP, EDGE, "rather “nothing” everywhere")
-    key = "Blue: found. Thin: rather “nothing”."
-    style.write(figure, EDGE, 2 * EDGE + rows, key, fontsize=9, color=style.MUTED)
-    alt = f"A picture with the boxes found: {'; '.join(lines) or 'none that is sure'}."
-    figure.caption = style.Caption("Boxes found", alt, HOW_TO_READ)
-    return figure
 
 
 # Answers.
@@ -183,16 +148,7 @@ class OwnQuestion(TaskExamples):
         return self.image
 
 
-class Unjudged(Looked):
-    """An answer of which nobody has said whether it is right."""
-
-    @property
-    def verdict(self) -> str:
-        """'says dog (93 %)'."""
-        return f"says {self.answer} ({100 * self.share:.0f} %)"
-
-
-def answer(model: OneTask, examples: OwnQuestion) -> style.Picture:
+def answer(model: OneTask, examples: OwnQuestion) -> Picture:
     """Print the likeliest answers, and draw where the query that tells them looks."""
     print(f"question  {examples.question}")
     for note in misread(examples.source.text, examples.question, examples.max_length):
@@ -202,12 +158,7 @@ def answer(model: OneTask, examples: OwnQuestion) -> style.Picture:
     print("\n   share  answer" + (" (each a yes or no of its own)" if each else ""))
     for text in sorted(shares, key=shares.__getitem__, reverse=True)[:SHOWN]:
         print(f"  {shares[text]:6.1%}  {text}")
-    found = Unjudged(**vars(looked(model, examples, 0, device())))
-    figure = asked_where([found])
-    for text in figure.texts:  # neither the colour of what is right nor of what is wrong
-        if text.get_text() == found.verdict:
-            text.set_color(style.INK)
-    return figure
+    return asked_where([looked(model, examples, 0, device())])
 
 
 def shares_of(model: OneTask, examples: OwnQuestion) -> dict[str, float]:

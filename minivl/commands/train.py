@@ -206,6 +206,7 @@ def write_environment(run: Run, asked_device: str) -> None:
 
 def print_results(run: Run) -> None:
     """The short table, the report's path and what to try next."""
+    from minivl.data.unit_tasks import SCENE_BOXES
     from minivl.evaluation.table import names_alone, table
     from minivl.visualize.report import write_report
 
@@ -215,6 +216,8 @@ def print_results(run: Run) -> None:
     print(table(evaluation))
     print()
     print(f"report   {run.report}")
+    recipe = run.config.get("recipe")
     finds = any("/retrieval/" in key for key in evaluation)  # it can say what fits
-    if run.config.get("recipe") in ASKABLE and finds:
+    boxes = any(f"/{task}/" in key for key in evaluation for task in SCENE_BOXES)
+    if recipe in ASKABLE and finds or recipe == "unit" and boxes:
         print(f"next     minivl show {shlex.quote(str(run.folder))} scene:0")

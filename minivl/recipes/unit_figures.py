@@ -201,7 +201,7 @@ def looked(model: "OneTask", examples: TaskExamples, number: int, device: torch.
     batch = on(device, examples.collate([example])) | {"task": model.task}
     with evaluating(model):
         states, maps = model.unit.decode(batch, return_attention=True)
-        scores = model.unit.heads[model.task](states[-1])[0].float()
+        scores = model.unit.heads[model.task](states[-1])[0, : task.classes].float()
     shares = (scores.sigmoid() if task.soft else scores.softmax(dim=0)).cpu()
     said = int(shares.argmax())
     looks = torch.stack([block[0, :, 0].float().mean(dim=0) for block in maps]).cpu().numpy()

@@ -10,17 +10,23 @@ from matplotlib.ticker import MaxNLocator
 from minivl.visualize.found import (
     FOUND_KEY,
     HOW_TO_READ,
+    SURE,
     TRUE_KEY,
     Boxes,
     Example,
+    badge,
+    draw_box,
     draw_found,
     draw_truth,
+    panel,
     row_height,
     spoken,
+    surest_first,
     tally,
     told,
 )
 from minivl.visualize.style import (
+    BLUE,
     GREEN,
     MUTED,
     VERMILLION,
@@ -32,6 +38,12 @@ from minivl.visualize.style import (
 )
 
 EDGE, GAP, NEAR, HEAD, FOOT, WIDTH = 0.15, 0.2, 0.06, 0.32, 0.3, 9.2
+ALONE, LINE = 4.4, 0.24
+"""Inches: a picture that nobody has labelled, and a line beside it."""
+UNJUDGED = (
+    "Each box with its number, the surest first, what is in it, and how sure the model is of the "
+    "name. A thin box belongs to a query that believes more in “nothing”."
+)
 
 
 @styled
@@ -59,6 +71,34 @@ def boxes_found(
     write(figure, EDGE, y, f"{TRUE_KEY} {FOUND_KEY}", fontsize=9, color=MUTED)
     alt = ". ".join(f"{name}: {told(some)}; {spoken(some)}" for name, some in groups.items())
     figure.caption = Caption(title, f"Pictures with true and found boxes. {alt}.", HOW_TO_READ)
+    return figure
+
+
+@styled
+def boxes_alone(image: np.ndarray, found: Boxes) -> Picture:
+    """Boxes in a picture of which nobody has said what is there, and their names beside it."""
+    order = surest_first(found)
+    sure = order[found.scores[order] > SURE]
+    rows = max(ALONE, LINE * len(sure))
+    figure = Picture(figsize=(WIDTH, 2 * EDGE + rows + FOOT))
+    axes, _ = panel(figure, EDGE, EDGE, ALONE, image)
+    for number in order[len(sure) :]:
+        dense = 0.12 + found.scores[number]
+        draw_box(axes, found.boxes[number], "white", dense=dense)
+    taken: list[np.ndarray] = []
+    lines = []
+    for row, number in enumerate(sure):
+        box, mark = found.boxes[number], str(row + 1)
+        draw_box(axes, box, BLUE)
+        badge(axes, box, mark, BLUE, ALONE, taken)
+        lines.append(f"{mark}  {found.called(number)} {100 * found.scores[number]:.0f} %")
+        write(figure, EDGE + ALONE + GAP, EDGE + LINE * row, lines[-1])
+    if not lines:
+        write(figure, EDGE + ALONE + GAP, EDGE, "rather “nothing” everywhere")
+    key = "Blue: found. Thin: rather “nothing”."
+    write(figure, EDGE, 2 * EDGE + rows, key, fontsize=9, color=MUTED)
+    alt = f"A picture with the boxes found: {'; '.join(lines) or 'none that is sure'}."
+    figure.caption = Caption("Boxes found", alt, UNJUDGED)
     return figure
 
 

@@ -22,6 +22,7 @@ from minivl.visualize.found import (
 from minivl.visualize.style import (
     BLUE,
     GREEN,
+    INK,
     MUTED,
     VERMILLION,
     Caption,
@@ -99,7 +100,7 @@ class Looked:
     share: float
     """How sure it is, 0 to 1."""
     right: tuple[str, ...]
-    """Each answer that is right."""
+    """Each answer that is right; none where nobody has said."""
     picture: np.ndarray
     """(l, gh, gw): weights of the picture's cells in the l blocks."""
     said: np.ndarray
@@ -107,8 +108,10 @@ class Looked:
 
     @property
     def verdict(self) -> str:
-        """'says dog (93 %) ✓'."""
+        """'says dog (93 %) ✓'; without a mark where nobody has said what is right."""
         said = f"says {self.answer} ({100 * self.share:.0f} %)"
+        if not self.right:
+            return said
         hit = self.answer in self.right
         return f"{said} ✓" if hit else f"{said} ✗ true: {' or '.join(self.right)}"
 
@@ -146,7 +149,8 @@ def draw_asked(
 ) -> None:
     """One question; `most`: the largest share of a word, whose bar is the longest."""
     write(figure, x, y, f"“{wrap(one.question, round(wide * 10.5), 1)}”", fontweight="bold")
-    colour = GREEN if one.answer in one.right else VERMILLION
+    judged = GREEN if one.answer in one.right else VERMILLION
+    colour = judged if one.right else INK
     write(figure, x, y + 0.22, wrap(one.verdict, round(wide * 11), 1), fontsize=10, color=colour)
     top = y + 2 * LINE + 0.2
     height = side * one.image.shape[0] / one.image.shape[1]
