@@ -54,7 +54,8 @@ class UnitTask:
 def task_queries(table: Tensor, task: int, batch: int) -> Tensor:
     """What tells the shared decoder which task it solves: that task's rows, for each example.
 
-    table (tasks, q, d) -> (batch, q, d). Section 3.3: all else that it is given is the same.
+    table (tasks, q, d), task from 0 -> (batch, q, d). Section 3.3: all else that it is given is the
+    same.
     """
     return table[task].expand(batch, -1, -1)
 

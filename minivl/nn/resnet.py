@@ -33,8 +33,8 @@ def waves(positions: Tensor, width: int) -> Tensor:
 def sine_positions_2d(h: int, w: int, d: int) -> Tensor:
     """Where each cell stands: row and column as waves, a half of the width each, the row first.
 
-    -> (h, w, d) in float64, for d a multiple of four. Rows count from 1, as a share of all h that
-    is stretched to 2 pi; columns likewise. DETR, section 3.2, and its code.
+    -> (h, w, d) in float32 or wider, for d a multiple of four. Rows count from 1, as a share of all
+    h that is stretched to 2 pi; columns likewise. DETR, section 3.2, and its code.
     """
     y, x = (
         2 * math.pi * torch.arange(1, side + 1, dtype=torch.float64) / (side + EPS)

@@ -46,8 +46,9 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
 def generalized_box_iou(a: Tensor, b: Tensor) -> Tensor:
     """IoU - (hull - union) / hull, every a with every b; the hull is the smallest box around both.
 
-    a (n, 4), b (m, 4) as corners -> (n, m), -1 to 1. Boxes that do not touch all have an IoU of 0;
-    this tells how far apart they are. Rezatofighi et al. 2019, arXiv 1902.09630, algorithm 1.
+    a (n, 4), b (m, 4) as corners -> (n, m), -1 to 1. Whole tensors, no loops: training asks for all
+    pictures at once. Boxes that do not touch all have an IoU of 0; this tells how far apart they
+    are. Rezatofighi et al. 2019, arXiv 1902.09630, algorithm 1.
     """
     start, end = torch.maximum(a[:, None, :2], b[:, :2]), torch.minimum(a[:, None, 2:], b[:, 2:])
     overlap = (end - start).clamp(min=0).prod(dim=2)
@@ -70,9 +71,10 @@ def match_cost(
 ) -> Tensor:
     """What it would cost that a query answers for a box: -p(class) + 5 distance - 2 overlap.
 
-    logits (q, k+1), boxes (q, 4); labels (t), target_boxes (t, 4) -> (q, t), a constant. Boxes as
-    centre, width and height; distance is the sum of the four differences, overlap the generalised
-    IoU. DETR, section 3.1: p and not its logarithm, which would drown the boxes.
+    logits (q, k+1), boxes (q, 4); labels (t), target_boxes (t, 4) -> (q, t), no gradient. Class k,
+    the last, is "nothing". Boxes as centre, width and height; distance is the sum of the four
+    differences, overlap the generalised IoU. Whole tensors, no loops: training asks for all
+    pictures at once. DETR, section 3.1: p and not its logarithm, which would drown the boxes.
     """
     of_class, of_distance, of_overlap = weights
     with torch.no_grad():
@@ -106,9 +108,10 @@ def set_loss(
     """The loss of a matched set: class of all queries, boxes of those that answer for one.
 
     logits (q, k+1), boxes (q, 4); query query_index[i] answers for labels[i] and target_boxes[i],
-    (t) and (t, 4) -> scalars. `ce`: mean cross-entropy in which "nothing" counts `no_object`, the
-    others 1. `l1`, `giou`: sum over the pairs of the four differences, and of 1 - GIoU, divided by
-    the number of boxes; 0 without any. DETR, equation 2 and appendix A.2.
+    (t) and (t, 4) -> scalars, by name. Class k, the last, is "nothing". `ce`: mean cross-entropy in
+    which "nothing" counts `no_object`, the others 1. `l1`, `giou`: sum over the pairs of the four
+    differences, and of 1 - GIoU, divided by the number of boxes; 0 without any. The weights 5 and 2
+    are not in them. DETR, equation 2 and appendix A.2.
     """
     nothing = logits.shape[1] - 1
     classes = labels.new_full(logits.shape[:1], nothing)

@@ -42,11 +42,11 @@ def _no_box() -> tuple:
     return *guessed(1, 3, 2), torch.zeros(0, dtype=torch.int64), drawn(1, 0, 4)
 
 
-def _is_a_constant(match_cost: Callable) -> str | None:
+def _gives_no_gradient(match_cost: Callable) -> str | None:
     logits, boxes, labels, targets = _two_boxes()
     got = match_cost(logits.requires_grad_(), boxes.requires_grad_(), labels, targets)
     given = "three queries, two boxes, logits and boxes with gradient"
-    return told(given, "a constant", "a result with a graph") if got.requires_grad else None
+    return told(given, "no gradient", "a result with a graph") if got.requires_grad else None
 
 
 def _pricing(  # noqa: PLR0913  (one way to go wrong each)
@@ -94,7 +94,7 @@ MATCH_COST = Exercise(
         Case("three queries, two boxes", _two_boxes),
         Case("other weights", _other_weights),
         Case("no box", _no_box),
-        Property("a constant", _is_a_constant),
+        Property("no gradient", _gives_no_gradient),
         works_batched(_two_boxes),
     ),
     variants=(

@@ -102,8 +102,8 @@ SET_LOSS = Exercise(
     hints=(
         "Every query has a right class: first “nothing” (the last one) for all, then the labels "
         "where `query_index` says so.",
-        "`F.cross_entropy(logits, classes, weight)` divides by the sum of the weights; the weight "
-        "of “nothing” is `no_object`, of all others 1.",
+        "`F.cross_entropy(logits, classes, weight)` divides by the sum of the weights. "
+        "`weight = logits.new_ones(k + 1)`, then `weight[k] = no_object`: “nothing” is the last.",
         "`matched = boxes[query_index]`. Sum its differences to `target_boxes`, and 1 - GIoU of "
         "the pairs (the diagonal of all with all). Divide both by `max(len(labels), 1)`.",
     ),

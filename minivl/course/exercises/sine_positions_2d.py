@@ -83,7 +83,7 @@ SINE_POSITIONS_2D = Exercise(
         "Count from 1, divide by the number of rows (or columns), times 2π. `waves(y, d // 2)` "
         "makes (h, d/2) of the rows.",
         "`waves` of y gets an axis for the columns, `[:, None].expand(-1, w, -1)`; that of x is "
-        "expanded to (h, w, d/2). `torch.cat([y, x], dim=2)`. Work in float64.",
+        "expanded to (h, w, d/2). `torch.cat([y, x], dim=2)`.",
     ),
     checks=(
         Case(
