@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from minivl.visualize.found import (
     FOUND_KEY,
     HOW_TO_READ,
+    NOTES_KEY,
     SURE,
     TRUE_KEY,
     Boxes,
@@ -18,12 +19,14 @@ from minivl.visualize.found import (
     draw_box,
     draw_found,
     draw_truth,
+    key_height,
     panel,
     row_height,
     spoken,
     surest_first,
     tally,
     told,
+    write_key,
 )
 from minivl.visualize.style import (
     BLUE,
@@ -37,9 +40,14 @@ from minivl.visualize.style import (
     write,
 )
 
-EDGE, GAP, NEAR, HEAD, FOOT, WIDTH = 0.15, 0.2, 0.06, 0.32, 0.3, 9.2
+EDGE, GAP, NEAR, HEAD, WIDTH = 0.15, 0.2, 0.06, 0.32, 9.2
 ALONE, LINE = 4.4, 0.24
 """Inches: a picture that nobody has labelled, and a line beside it."""
+NARROW = 7.3
+"""Inches: the least that the words below a few pictures need."""
+ALONE_KEY = (
+    "Blue: found; the percentage is how sure the model is of the name. Thin: rather “nothing”."
+)
 UNJUDGED = (
     "Each box with its number, the surest first, what is in it, and how sure the model is of the "
     "name. A thin box belongs to a query that believes more in “nothing”."
@@ -58,7 +66,9 @@ def boxes_found(
         for first in range(0, len(examples), abreast)
     ]
     heights = [HEAD * begins + row_height(side, row, wrong=2) for _, row, begins in rows]
-    figure = Picture(figsize=(WIDTH, EDGE + sum(heights) + FOOT))
+    noted = any(example.found.notes for _, row, _ in rows for example in row)
+    key, across = " ".join([TRUE_KEY, FOUND_KEY, *[NOTES_KEY] * noted]), WIDTH - 2 * EDGE
+    figure = Picture(figsize=(WIDTH, EDGE + sum(heights) + key_height(key, across)))
     y = EDGE
     for (name, row, begins), height in zip(rows, heights, strict=True):
         if begins:
@@ -68,7 +78,7 @@ def boxes_found(
             draw_truth(figure, x, top, side, example)
             draw_found(figure, x + side + NEAR, top, side, example, wrong=2)
         y += height
-    write(figure, EDGE, y, f"{TRUE_KEY} {FOUND_KEY}", fontsize=9, color=MUTED)
+    write_key(figure, EDGE, y, key, across)
     alt = ". ".join(f"{name}: {told(some)}; {spoken(some)}" for name, some in groups.items())
     figure.caption = Caption(title, f"Pictures with true and found boxes. {alt}.", HOW_TO_READ)
     return figure
@@ -80,7 +90,8 @@ def boxes_alone(image: np.ndarray, found: Boxes) -> Picture:
     order = surest_first(found)
     sure = order[found.scores[order] > SURE]
     rows = max(ALONE, LINE * len(sure))
-    figure = Picture(figsize=(WIDTH, 2 * EDGE + rows + FOOT))
+    across = WIDTH - 2 * EDGE
+    figure = Picture(figsize=(WIDTH, 2 * EDGE + rows + key_height(ALONE_KEY, across)))
     axes, _ = panel(figure, EDGE, EDGE, ALONE, image)
     for number in order[len(sure) :]:
         dense = 0.12 + found.scores[number]
@@ -95,8 +106,7 @@ def boxes_alone(image: np.ndarray, found: Boxes) -> Picture:
         write(figure, EDGE + ALONE + GAP, EDGE + LINE * row, lines[-1])
     if not lines:
         write(figure, EDGE + ALONE + GAP, EDGE, "rather “nothing” everywhere")
-    key = "Blue: found. Thin: rather “nothing”."
-    write(figure, EDGE, 2 * EDGE + rows, key, fontsize=9, color=MUTED)
+    write_key(figure, EDGE, 2 * EDGE + rows, ALONE_KEY, across)
     alt = f"A picture with the boxes found: {'; '.join(lines) or 'none that is sure'}."
     figure.caption = Caption("Boxes found", alt, UNJUDGED)
     return figure
@@ -125,7 +135,8 @@ def growing_boxes(
     heights = [row_height(side, row, wrong=1) for row in rows]
     tops = EDGE + 0.48 + np.cumsum([0.0, *heights])
     width = 2 * EDGE + len(moments) * (side + NEAR) + side
-    figure = Picture(figsize=(max(width, 7.3), tops[-1] + FOOT))
+    key, width = f"{TRUE_KEY} {FOUND_KEY}", max(width, NARROW)
+    figure = Picture(figsize=(width, tops[-1] + key_height(key, width - 2 * EDGE)))
     write(figure, EDGE, EDGE, "what is there", fontweight="bold", fontsize=9.5)
     for example, top in zip(last, tops, strict=False):
         draw_truth(figure, EDGE, top, side, example)
@@ -136,7 +147,7 @@ def growing_boxes(
         write(figure, x, EDGE + 0.2, f"{found} of {there} found", fontsize=9, color=MUTED)
         for example, top in zip(examples, tops, strict=False):
             draw_found(figure, x, top, side, example, wrong=1)
-    write(figure, EDGE, tops[-1], f"{TRUE_KEY} {FOUND_KEY}", fontsize=9, color=MUTED)
+    write_key(figure, EDGE, tops[-1], key, width - 2 * EDGE)
     steps = "; ".join(f"step {step:,}: {told(examples)}" for step, examples in moments.items())
     alt = f"The boxes found in {len(images)} pictures as training goes on. {steps}. At the end, "
     figure.caption = Caption("Boxes over the training", f"{alt}{spoken(last)}.", HOW_TO_READ)
@@ -175,14 +186,16 @@ class GrowingBoxes:
         side = (WIDTH - 2 * EDGE - (columns - 1) * GAP) / columns
         rows = [examples[first : first + columns] for first in range(0, len(examples), columns)]
         tops = EDGE + HEAD + np.cumsum([0.0, *(row_height(side, row, wrong=1) for row in rows)])
-        figure = Picture(figsize=(WIDTH, tops[-1] + FOOT + 1.75))
+        across = WIDTH - 2 * EDGE
+        key = key_height(FOUND_KEY, across)
+        figure = Picture(figsize=(WIDTH, tops[-1] + key + 1.75))
         write(figure, EDGE, EDGE, f"step {step:,}: {told(examples)}", fontweight="bold")
         for row, top in zip(rows, tops, strict=False):
             for number, example in enumerate(row):
                 x = EDGE + number * (side + GAP)
                 draw_found(figure, x, top, side, example, wrong=1, named=True)
-        write(figure, EDGE, tops[-1], FOUND_KEY, fontsize=9, color=MUTED)
-        self.draw_counts(figure, tops[-1] + FOOT)
+        write_key(figure, EDGE, tops[-1], FOUND_KEY, across)
+        self.draw_counts(figure, tops[-1] + key)
         alt = f"After step {step:,}, {told(examples)}; {spoken(examples)}."
         figure.caption = Caption("Boxes as they grow", alt, HOW_TO_READ)
         return figure

@@ -5,6 +5,7 @@ union), as AP50 has it. A box counts as said where its name is likelier than all
 "nothing" together. Boxes are corners x0, y0, x1, y1 in pixels.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -34,18 +35,24 @@ from minivl.visualize.style import (
 SURE, COVERED = 0.5, 0.5
 LINE, LETTERS = 0.17, 13.4
 """Of the small print: inches from line to line, and letters in an inch."""
+KEY_LINE, KEY_LETTERS = 0.185, 15.2
+"""The same of a figure's last lines, which say what its marks mean."""
 
 TRUE_KEY = "White: true."
 FOUND_KEY = (
-    "Green: name and place are right. Red, dashed: wrong, or found already. Thin: rather “nothing”."
+    "Green: name and place are right. Orange, dashed: wrong, or found already (“again”). Thin: "
+    "rather “nothing”. The percentage is how sure the model is of the name; grey: of a thin box. "
+    "“Not found”: no box of that name overlaps the thing by half."
 )
-"""What the frames mean, for the figure itself."""
+NOTES_KEY = "Behind the percentage: the size and the colour that the model tells."
+"""What frames and words mean, for the figure itself: a notebook shows no caption."""
 HOW_TO_READ = (
     "White boxes are true. Green ones with a number have found the thing of that number: the name "
-    "is right, and the two boxes overlap by half or more. Red dashed ones are wrong: another name, "
-    "another place, or a thing that was found already (“again”). The percentage is how sure the "
-    "model is of the name. Where it believes more in “nothing” than in the name, the box is thin "
-    "and the percentage grey."
+    "is right, and the two boxes overlap by half or more. Orange dashed ones are wrong: another "
+    "name, another place, or a thing that was found already (“again”). The percentage is how sure "
+    "the model is of the name. Where it believes more in “nothing” than in the name, the box is "
+    "thin and the percentage grey. “Not found”: no box of that name, sure or not, overlaps the "
+    "thing by half."
 )
 
 
@@ -240,6 +247,23 @@ def small(figure: Picture, x: float, y: float, text: str, side: float, colour: s
     line = wrap(text, round(side * LETTERS), 1)
     # Signs are taller than letters: lines are even where their feet stand, not their heads.
     write(figure, x, y + 0.115, line, fontsize=8.5, color=colour, va="baseline")
+
+
+def key_height(text: str, width: float) -> float:
+    """Inches that a figure's last lines take, the edge below them included."""
+    return 0.12 + KEY_LINE * len(key_lines(text, width))
+
+
+def write_key(figure: Picture, x: float, y: float, text: str, width: float) -> None:
+    """What the marks mean, in lines of so many inches."""
+    for number, line in enumerate(key_lines(text, width)):
+        write(figure, x, y + KEY_LINE * number, line, fontsize=9, color=MUTED)
+
+
+def key_lines(text: str, width: float) -> list[str]:
+    """The text as lines of so many inches."""
+    together = text.replace(" %", "\u00a0%")  # no line begins with the sign
+    return textwrap.wrap(together, round(width * KEY_LETTERS))
 
 
 def panel(

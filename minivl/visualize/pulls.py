@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from minivl.visualize.found import key_height, write_key
 from minivl.visualize.style import (
     BLUE,
     GREEN,
@@ -27,12 +28,16 @@ from minivl.visualize.style import (
 Measure = Callable[[Tensor, Tensor], Tensor]
 """Boxes as corners (n, 4) and (m, 4) -> (n, m)."""
 
-SIDE, GAP, EDGE, HEAD, FOOT = 4.2, 0.5, 0.15, 0.6, 0.4
+SIDE, GAP, EDGE, HEAD = 4.2, 0.5, 0.15, 0.6
 REACH, COUNT = 3.0, 11
 """Centres are from -REACH to REACH; so many in a row."""
 TRUE = (-0.8, -0.6, 0.8, 0.6)
 STILL = 1e-9
 
+KEY = (
+    "Green: the true box. Dashed: how large a guess is. Arrows: which way a step moves its "
+    "centre; their lengths, all alike, say nothing. Dots: a step moves it nowhere."
+)
 HOW_TO_READ = (
     "The green box is true. At each place a dashed box of the size shown in the corner is guessed; "
     "the arrow is where a step against the loss would move its centre, all arrows of one length. A "
@@ -56,7 +61,8 @@ def pulls(measures: Mapping[str, Measure], size: tuple[float, float] = (1.0, 0.8
     steps = np.linspace(-REACH, REACH, COUNT)
     centres = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     width = 2 * EDGE + len(measures) * SIDE + (len(measures) - 1) * GAP
-    figure = Picture(figsize=(width, HEAD + SIDE + FOOT))
+    below, across = HEAD + SIDE + 0.12, width - 2 * EDGE
+    figure = Picture(figsize=(width, below + key_height(KEY, across)))
     told = []
     for number, (name, measure) in enumerate(measures.items()):
         left = EDGE + number * (SIDE + GAP)
@@ -67,8 +73,7 @@ def pulls(measures: Mapping[str, Measure], size: tuple[float, float] = (1.0, 0.8
         write(figure, left, 0.32, words, fontsize=9.5, color=MUTED)
         draw(place(figure, left, HEAD, SIDE, SIDE), centres, arrows, size)
         told.append(f"{name}: {words}")
-    key = "Green: the true box. Dashed: how large a guess is. Arrows: where its centre is pulled."
-    write(figure, EDGE, HEAD + SIDE + 0.12, key, fontsize=9, color=MUTED)
+    write_key(figure, EDGE, below, KEY, across)
     alt = (
         f"Arrows at places around a true box show where a guessed box is pulled. {'; '.join(told)}."
     )

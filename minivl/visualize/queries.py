@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
+from minivl.data.questions import VERDICTS
 from minivl.visualize.attention import peak
 from minivl.visualize.boxes import EDGE, GAP, WIDTH
 from minivl.visualize.found import (
@@ -15,9 +16,11 @@ from minivl.visualize.found import (
     draw_box,
     draw_truth,
     hits,
+    key_height,
     panel,
     small,
     surest_first,
+    write_key,
 )
 from minivl.visualize.style import (
     BLUE,
@@ -38,11 +41,32 @@ ABREAST, SHOWN, BLOCKS = 6, 18, 6
 QUERIES = (
     "Each small picture is one query of the decoder: bright is where it looks in the last block "
     "(the mean of the heads), the frame is the box that it tells. The surest come first; green "
-    "ones have found a thing, red dashed ones are wrong. A pale frame belongs to a query that "
+    "ones have found a thing, orange dashed ones are wrong. A pale frame belongs to a query that "
     "believes more in “nothing” than in any thing: most queries say nothing of any one picture. "
     "The number says how much more the brightest cell gets than an average one. A map is a hint "
     "at what the model used, no proof."
 )
+QUERIES_KEY = (
+    "Bright: where the query looks in the last block (the mean of its heads). Peak: the brightest "
+    "cell beside an average one. Frame: the box it tells, and how sure it is of the name. Green: "
+    "name and place are right. Orange, dashed: wrong, or found already. White: rather “nothing”. A "
+    "map is a hint, no proof."
+)
+ASKED_KEY = (
+    "Bright: where the query that answers looks in a block. Bars: what it reads of the words. Both "
+    "are parts of one whole."
+)
+JUDGED_ALONE = (
+    "In brackets: how sure it is. Each answer has a yes or no of its own: those of all answers are "
+    "not parts of 100 %."
+)
+VERDICT = (
+    "In brackets: how sure it is, of 100 % for the three verdicts. Grey in a picture: a part is "
+    "hidden; what is said of it cannot be decided, so it is neutral."
+)
+FIRST_WORD = "Of the words the decoder sees only [CLS], which has heard them all."
+MARKS = "[CLS] and [SEP]: the marks at both ends of the words."
+HINT = "A map is a hint, no proof."
 ASKED = (
     "The first query of a question's task tells the answer. Block by block of the decoder: bright "
     "is where it looks in the picture, the bars are what it reads of the question, all shares of "
@@ -60,7 +84,9 @@ def query_attention(example: Example, looks: np.ndarray, *, shown: int = SHOWN) 
     tall = 2 * LINE + 0.08 + side * image.shape[0] / image.shape[1] + LINE + 0.2
     rows = max(-(-len(order) // ABREAST), 1)
     least = tall + LINE * len(truth.names)
-    figure = Picture(figsize=(WIDTH, EDGE + max(rows * tall, least)))
+    below, across = EDGE + max(rows * tall, least), WIDTH - 2 * EDGE
+    figure = Picture(figsize=(WIDTH, below + key_height(QUERIES_KEY, across)))
+    write_key(figure, EDGE, below, QUERIES_KEY, across)
     write(figure, EDGE, EDGE, "the picture", fontsize=9.5, fontweight="bold")
     draw_truth(figure, EDGE, EDGE + 2 * LINE + 0.05, side, example)
     told = []
@@ -74,13 +100,13 @@ def query_attention(example: Example, looks: np.ndarray, *, shown: int = SHOWN) 
         write(figure, x, y, f"query {number + 1}:{share}" if sure else f"query {number + 1}",
               fontsize=9.5, fontweight="bold")  # fmt: skip
         small(figure, x, y + LINE, said, side, colour)
-        axes, below = panel(figure, x, y + 2 * LINE + 0.05, side, image, looks[number])
+        axes, under = panel(figure, x, y + 2 * LINE + 0.05, side, image, looks[number])
         if sure:
             draw_box(axes, found.boxes[number], colour, dashed=not right)
         else:
             draw_box(axes, found.boxes[number], "white", dense=0.7)
         note = f"peak {peak(looks[number]):.1f} × mean"
-        small(figure, x, below, note, side, MUTED)
+        small(figure, x, under, note, side, MUTED)
         told.append(f"query {number + 1} {said}{share}, {note}")
     alt = f"A picture under the attention of its queries, each with its box: {'; '.join(told)}."
     figure.caption = Caption("What each query looks at", alt, QUERIES)
@@ -125,7 +151,10 @@ def asked_where(asked: Sequence[Looked], *, title: str = "Where an answer comes 
     side = min((wide - blocks * 0.08) / (blocks + 1), 1.4)
     rows = [asked[first : first + abreast] for first in range(0, len(asked), abreast)]
     heights = [max(height_of(one, side) for one in row) for row in rows]
-    figure = Picture(figsize=(WIDTH, EDGE + sum(heights)))
+    # As wide as what stands above: `show` cuts off the empty place beside a single question.
+    key, across = key_of(asked), wide if len(asked) == 1 else WIDTH - 2 * EDGE
+    figure = Picture(figsize=(WIDTH, EDGE + sum(heights) + key_height(key, across)))
+    write_key(figure, EDGE, EDGE + sum(heights), key, across)
     most = max(float(one.said.max()) for one in asked)
     for row, y in zip(rows, EDGE + np.cumsum([0.0, *heights]), strict=False):
         for number, one in enumerate(row):
@@ -136,6 +165,13 @@ def asked_where(asked: Sequence[Looked], *, title: str = "Where an answer comes 
     alt = f"Questions with pictures under the attention of the query that answers. {told}"
     figure.caption = Caption(title, alt, ASKED)
     return figure
+
+
+def key_of(asked: Sequence[Looked]) -> str:
+    """What the marks of these questions, or claims, mean."""
+    claims = any(answer in VERDICTS for one in asked for answer in (one.answer, *one.right))
+    words = FIRST_WORD if all(len(one.words) == 1 for one in asked) else MARKS
+    return " ".join([ASKED_KEY, words, VERDICT if claims else JUDGED_ALONE, HINT])
 
 
 def height_of(one: Looked, side: float) -> float:

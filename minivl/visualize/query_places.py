@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from minivl.visualize.found import SURE, Boxes
+from minivl.visualize.found import SURE, Boxes, key_height, write_key
 from minivl.visualize.style import (
     BLUE,
     MUTED,
@@ -21,14 +21,15 @@ from minivl.visualize.style import (
     write,
 )
 
-SIDE, GAP, HEAD, EDGE, FOOT, ABREAST = 1.35, 0.14, 0.42, 0.15, 0.35, 6
+SIDE, GAP, HEAD, EDGE, ABREAST = 1.35, 0.14, 0.42, 0.15, 6
 LARGE = 0.25
 """A box is large from this share of the picture's area on."""
 
 HOW_TO_READ = (
     "A small square a query: the picture's area. Each dot is the centre of a box that this query "
     "told in one of the pictures, where it believed in a thing more than in “nothing”: large boxes "
-    "red, small ones blue. The percentage says in how many pictures it did."
+    "orange (a quarter of the picture's area or more), smaller ones blue. The percentage says in "
+    "how many pictures it did."
 )
 
 
@@ -41,7 +42,13 @@ def query_places(found: Sequence[Boxes], side: int) -> Picture:
     rows = -(-queries // ABREAST)
     columns = min(queries, ABREAST)
     width = 2 * EDGE + columns * (SIDE + GAP) - GAP
-    figure = Picture(figsize=(max(width, 5.0), EDGE + rows * (HEAD + SIDE + GAP) + FOOT))
+    width, below = max(width, 5.0), EDGE + rows * (HEAD + SIDE + GAP)
+    key = (
+        f"Dots: centres of the boxes told in {len(found):,} pictures. Orange: large, a quarter of "
+        "the picture's area or more. Blue: smaller. “Speaks in”: the share of pictures where "
+        "the query believes in a thing more than in “nothing”."
+    )
+    figure = Picture(figsize=(width, below + key_height(key, width - 2 * EDGE)))
     told = []
     for number in range(queries):
         x = EDGE + number % ABREAST * (SIDE + GAP)
@@ -52,8 +59,7 @@ def query_places(found: Sequence[Boxes], side: int) -> Picture:
         write(figure, x, y + 0.19, f"speaks in {100 * speaks:.0f} %", fontsize=9, color=MUTED)
         draw(place(figure, x, y + HEAD, SIDE, SIDE), own)
         told.append(f"query {number + 1} {spoken(own, speaks)}")
-    words = f"Dots: centres of boxes in {len(found):,} pictures. Blue: small. Red: large."
-    write(figure, EDGE, EDGE + rows * (HEAD + SIDE + GAP), words, fontsize=9, color=MUTED)
+    write_key(figure, EDGE, below, key, width - 2 * EDGE)
     alt = f"Where the boxes of each query lie in {len(found):,} pictures: {'; '.join(told)}."
     figure.caption = Caption("A place for each query?", alt, HOW_TO_READ)
     return figure
