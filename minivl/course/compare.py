@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
@@ -16,6 +17,8 @@ def difference(got: Any, expected: Any) -> str:
     """
     if torch.is_tensor(expected):
         return _tensors(got, expected)
+    if isinstance(expected, dict):
+        return _named(got, expected)
     if isinstance(expected, list | tuple):
         if not isinstance(got, list | tuple):
             return f"expected {len(expected)} results, got {kind(got)}"
@@ -26,7 +29,20 @@ def difference(got: Any, expected: Any) -> str:
     if isinstance(expected, float) and isinstance(got, int | float):
         both = torch.tensor([float(got), expected], dtype=torch.float64)
         return "" if torch.isclose(both[0], both[1]) else "other number"
+    if isinstance(got, np.ndarray) or isinstance(expected, np.ndarray):
+        same = type(got) is type(expected) and np.array_equal(got, expected)
+        return "" if same else "other value"
     return "" if got == expected else "other value"
+
+
+def _named(got: Any, expected: dict[str, Any]) -> str:
+    """What is behind other keys than those expected may be anything."""
+    due = f"expected a dict with {', '.join(map(str, expected))}, got "
+    if not isinstance(got, dict):
+        return due + kind(got)
+    if not expected.keys() <= got.keys():
+        return due + (", ".join(map(str, got)) or "an empty one")
+    return next(filter(None, (difference(got[key], expected[key]) for key in expected)), "")
 
 
 def _tensors(got: Any, expected: torch.Tensor) -> str:
@@ -70,14 +86,17 @@ def shown(value: Any, longest: int = 160, decimals: int = 4) -> str:
     if torch.is_tensor(value):
         value = value.detach()
         inner = value
-        while inner.ndim > 1 and len(inner) == 1:
-            inner = inner[0]  # the brackets around a single one only hide it
+        while inner.ndim > 2 and len(inner) == 1:
+            inner = inner[0]  # brackets around a single matrix only hide it
         text = str(_rounded(inner.tolist(), decimals))
         if len(text) > longest:
             text = f"{text[:longest]} …"
         return text if value.ndim == 0 else f"{text}, shape {tuple(value.shape)}"
     if isinstance(value, list | tuple) and any(map(torch.is_tensor, value)):
         return "; ".join(shown(item, longest, decimals) for item in value)
+    if isinstance(value, dict) and any(map(torch.is_tensor, value.values())):
+        parts = (f"{key} = {shown(item, longest, decimals)}" for key, item in value.items())
+        return "; ".join(parts)
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
     text = repr(_rounded(value, decimals))
@@ -105,6 +124,8 @@ def float_tensors(value: Any) -> list[torch.Tensor]:
     """All floating tensors in a result, in order."""
     if torch.is_tensor(value):
         return [value] if value.is_floating_point() else []
+    if isinstance(value, dict):
+        value = [value[key] for key in sorted(value, key=str)]  # whatever order they came in
     if isinstance(value, list | tuple):
         return [tensor for item in value for tensor in float_tensors(item)]
     return []

@@ -4,6 +4,7 @@ import dis
 import inspect
 import linecache
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -46,10 +47,15 @@ TOO_LONG = "Is there a loop that never ends?"
 TOO_SLOW = (
     "On so few numbers it should answer at once. Work on whole tensors, not number by number."
 )
-ALIKE = "Not all of it, but this much is known: "
+ALIKE = "One cause, at least: "
 """Before the message of a mistake that explains the failing check and not every other one."""
 PATIENCE = 3.0
 """Seconds after which no further check is asked."""
+OF_FORMATS = re.compile(r"dtypes?\b|scalar type|datatype")
+WHOLE = re.compile(r"\b(long|int\d*|short|byte|bool)\b", re.IGNORECASE)
+"""Words of torch's errors where number formats meet; where one counts, it is no float to mend."""
+FEW, LINES, WIDE = 4, 6, 50
+"""More arguments than these few are shown short: so many lines, so many characters of each."""
 DOES_NOTHING = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
 """The bytecode of a function that has not been written."""
 
@@ -138,16 +144,28 @@ def _ask_case(function: Callable, exercise: Exercise, case: Case) -> Verdict:
 
 
 def inputs(exercise: Exercise, arguments: tuple) -> tuple[str, ...]:
-    """The arguments of a call, a line each, with their names."""
-    names = list(inspect.signature(exercise.function).parameters)
-    if exercise.call or len(names) < len(arguments):
-        names = [""] * len(arguments)
+    """The arguments of a call, a line each, with their names; many are cut to what fits."""
+    cut = {"longest": WIDE} if len(arguments) > FEW else {}
     given = [
-        f"{name} = {shown(value)}" if name else shown(value)
-        for name, value in zip(names, arguments, strict=False)
+        f"{name} = {shown(value, **cut)}" if name else shown(value, **cut)
+        for name, value in zip(_names(exercise, len(arguments)), arguments, strict=True)
     ]
+    if len(given) > LINES:
+        given = [*given[:LINES], f"and {len(given) - LINES} more"]
     head, *rest = given or ["(nothing)"]
     return f"input     {head}", *(f"          {one}" for one in rest)
+
+
+def _names(exercise: Exercise, count: int) -> list[str]:
+    """The names of so many arguments; empty where others are made of them before the call."""
+    own = list(inspect.signature(exercise.function).parameters)
+    names = own
+    if exercise.call:
+        _, *taken = inspect.signature(exercise.call).parameters.values()
+        if all(one.kind is not one.VAR_POSITIONAL for one in taken):
+            names = [one.name for one in taken]
+    names = names[:count]
+    return names if len(names) == count and set(names) <= set(own) else [""] * count
 
 
 def _is_the_number_of(got: Any, expected: Any) -> bool:
@@ -175,7 +193,15 @@ def _crash(outcome: Outcome, failed: Verdict) -> Verdict | None:
     lines = [f"got       {type(error).__name__}: {what[:300]}"]
     if source := _source(error):
         lines.append(f"          in the line `{source}`")
-    return replace(failed, lines=(*failed.lines, *lines))
+    message = FIXED_DTYPE if _mixes_formats(error) else failed.message
+    return replace(failed, lines=(*failed.lines, *lines), message=message)
+
+
+def _mixes_formats(error: BaseException) -> bool:
+    """Whether torch refused to compute with float32 and float64 at once."""
+    told = str(error)
+    meets = isinstance(error, RuntimeError) and OF_FORMATS.search(told)
+    return bool(meets) and not WHOLE.search(told)
 
 
 def _source(error: BaseException) -> str:

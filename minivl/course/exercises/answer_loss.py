@@ -109,6 +109,16 @@ ANSWER_LOSS = Exercise(
             _summed(_heaviest),
             "Annotators disagree; keep the soft score.",
         ),
+        Variant(
+            "any share is a yes",
+            _summed(lambda logits, soft: _each(logits, (soft > 0).to(logits.dtype))),
+            "A share of 0.3 is no yes: keep the soft score.",
+        ),
+        Variant(
+            "yes alone",
+            _summed(lambda logits, soft: -soft * F.logsigmoid(logits)),
+            "A no counts too: without its term, yes to everything would cost nothing.",
+        ),
         Variant("batch sum", _total, "Average over the batch."),
         Variant(
             "sigmoid twice",

@@ -81,9 +81,25 @@ def _hungarian(*, maximise: bool = False, transposed: bool = False) -> Callable:
     return assign
 
 
+def _as_arrays(cost):
+    return linear_sum_assignment(cost.detach().numpy())
+
+
+def _as_list_of_pairs(cost):
+    return list(zip(*(one.tolist() for one in _as_arrays(cost)), strict=True))
+
+
+def _as_tensor_of_pairs(cost):
+    return torch.tensor(_as_list_of_pairs(cost), dtype=torch.int64).reshape(-1, 2)
+
+
 def _first_come(cost):
     return torch.arange(min(cost.shape)), torch.arange(min(cost.shape))
 
+
+NO_PAIRS = (
+    "Two int64 tensors are expected, all queries in one and all targets in the other, no pairs."
+)
 
 ASSIGN = Exercise(
     target="minivl.objectives.detection.assign",
@@ -122,7 +138,7 @@ ASSIGN = Exercise(
         Variant(
             "best query per target",
             _best_query,
-            "Two targets share query 0; then no query learns to say “nothing here”.",
+            "One query has one box: it cannot be right about two things.",
         ),
         Variant(
             "best target per query",
@@ -136,6 +152,13 @@ ASSIGN = Exercise(
             _first_come,
             "The costs are unused: query 0 need not answer for target 0.",
         ),
+        Variant(
+            "arrays",
+            _as_arrays,
+            "Two int64 tensors are expected: `torch.from_numpy` of each array.",
+        ),
+        Variant("list of pairs", _as_list_of_pairs, NO_PAIRS),
+        Variant("tensor of pairs", _as_tensor_of_pairs, NO_PAIRS),
     ),
     call=_by_query,
 )

@@ -94,6 +94,20 @@ def _counted_twice(overlap: Tensor, union: Tensor, hull: Tensor) -> Tensor:
     return overlap / both - (hull - both) / hull
 
 
+def _with_epsilon(epsilon: float, *, under_hull: bool = True) -> Variant:
+    """A small number in one divisor, or in both: IoU - (hull - union) / hull."""
+
+    def formula(overlap: Tensor, union: Tensor, hull: Tensor) -> Tensor:
+        outer = hull + epsilon if under_hull else hull
+        return overlap / (union + epsilon) - (hull - union) / outer
+
+    return Variant(
+        f"{epsilon:g} in {'both divisors' if under_hull else 'the union'}",
+        _of_parts(formula),
+        "No small number in the divisors: beside the area of a small box it counts.",
+    )
+
+
 def _by_index(a, b):
     if len(a) != len(b) and 1 not in (len(a), len(b)):
         raise RuntimeError("The sizes must match")
@@ -156,6 +170,16 @@ GENERALIZED_BOX_IOU = Exercise(
             _of_parts(lambda overlap, union, hull: overlap / union - (hull - union) / union),
             "Divide the empty part by the hull: the result stays above -1.",
         ),
+        Variant(
+            "hull without overlap",
+            _of_parts(lambda overlap, union, hull: overlap / union - (hull - overlap) / hull),
+            "The empty part of the hull is what neither box fills: hull minus union.",
+        ),
+        Variant(
+            "plus",
+            _of_parts(lambda overlap, union, hull: overlap / union + (hull - union) / hull),
+            "The empty part is taken away: the further apart, the less.",
+        ),
         Variant("pairs by index", _by_index, "Every a against every b."),
         Variant(
             "loss",
@@ -172,5 +196,7 @@ GENERALIZED_BOX_IOU = Exercise(
             _as_centres,
             "Here boxes come as corners: x0, y0, x1, y1.",
         ),
+        *(_with_epsilon(10.0**-digits) for digits in (6, 7, 8)),
+        *(_with_epsilon(10.0**-digits, under_hull=False) for digits in (6, 7, 8)),
     ),
 )

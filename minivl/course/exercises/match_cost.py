@@ -9,7 +9,7 @@ from torch import Tensor
 from minivl.course.exercise import Case, Exercise, Property, Variant
 from minivl.course.exercises import drawn, numbers, told
 from minivl.course.exercises.generalized_box_iou import works_batched
-from minivl.objectives.detection import SET_WEIGHTS, corners, generalized_box_iou
+from minivl.objectives.detection import SET_WEIGHTS, box_iou, corners, generalized_box_iou
 
 
 def guessed(seed: int, queries: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -52,24 +52,26 @@ def _gives_no_gradient(match_cost: Callable) -> str | None:
 def _pricing(  # noqa: PLR0913  (one way to go wrong each)
     *,
     likely: Callable[[Tensor], Tensor] = lambda logits: logits.softmax(dim=1),
+    picked: Callable[[Tensor, Tensor], Tensor] = lambda p, labels: p[:, labels],
     distance: Callable[[Tensor], Tensor] = lambda gaps: gaps.abs().sum(dim=2),
+    measured: Callable[[Tensor], Tensor] = lambda boxes: boxes,
     prepared: Callable[[Tensor], Tensor] = corners,
+    overlap: Callable[[Tensor, Tensor], Tensor] = generalized_box_iou,
     signs: tuple[int, int, int] = (-1, 1, -1),
-    weighed: bool = True,
+    fixed: tuple[float, float, float] | None = None,
     constant: bool = True,
     transposed: bool = False,
 ) -> Callable:
     """match_cost with other terms, or other signs."""
 
     def match_cost(logits, boxes, labels, target_boxes, weights=SET_WEIGHTS):
-        weights = weights if weighed else (1.0, 1.0, 1.0)
         with torch.set_grad_enabled(not constant):
             terms = (
-                likely(logits)[:, labels],
-                distance(boxes[:, None] - target_boxes),
-                generalized_box_iou(prepared(boxes), prepared(target_boxes)),
+                picked(likely(logits), labels),
+                distance(measured(boxes)[:, None] - measured(target_boxes)),
+                overlap(prepared(boxes), prepared(target_boxes)),
             )
-            parts = zip(signs, weights, terms, strict=True)
+            parts = zip(signs, fixed or weights, terms, strict=True)
             cost = sum(sign * weight * term for sign, weight, term in parts)
             return cost.T if transposed else cost
 
@@ -133,8 +135,38 @@ MATCH_COST = Exercise(
         ),
         Variant(
             "unweighted",
-            _pricing(weighed=False),
+            _pricing(fixed=(1.0, 1.0, 1.0)),
             "Each term has its weight: 1 for the class, 5 for the distance, 2 for the overlap.",
+        ),
+        Variant(
+            "fixed weights",
+            _pricing(fixed=SET_WEIGHTS),
+            "`weights` is unused: 1, 5 and 2 are only what it holds if nobody says otherwise.",
+        ),
+        Variant(
+            "softmax over queries",
+            _pricing(likely=lambda logits: logits.softmax(dim=0)),
+            "Each query spreads 1 over its k+1 classes: the softmax runs along `dim=1`.",
+        ),
+        Variant(
+            "nothing is the first class",
+            _pricing(picked=lambda p, labels: p[:, labels + 1]),
+            "Label 0 is column 0: “nothing” is the last of the k+1 classes.",
+        ),
+        Variant(
+            "rows of labels",
+            _pricing(picked=lambda p, labels: p[labels]),
+            "`[labels]` picks rows, which are queries. Pick columns: `[:, labels]`.",
+        ),
+        Variant(
+            "distance of corners",
+            _pricing(measured=corners),
+            "Only the overlap wants corners; the distance compares centre, width and height.",
+        ),
+        Variant(
+            "plain IoU",
+            _pricing(overlap=box_iou),
+            "Far boxes all have an IoU of 0: the generalised IoU tells which one is nearer.",
         ),
         Variant("transposed", _pricing(transposed=True), "A row for each query: (q, t)."),
         Variant(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,6 @@ from minivl.course.exercises import drawn, numbers
 from minivl.course.exercises.match_cost import guessed
 from minivl.objectives.detection import corners, generalized_box_iou
 
-NAMES = ("ce", "l1", "giou")
 SURE, UNSURE, RARE = math.log(4 / 3), math.log(2), 0.1
 """By hand: cross-entropies of 3 to 1 and of 1 to 1; the weight of nothing."""
 
@@ -45,10 +43,8 @@ def _heavier_nothing() -> tuple:
     return *_two_boxes(), 0.4
 
 
-def _listed(function: Callable, *arguments: Any) -> Any:
-    """The three losses in order."""
-    found = function(*arguments)
-    return [found[name] for name in NAMES] if isinstance(found, dict) else found
+def _losses(ce: float, l1: float, giou: float) -> dict[str, Tensor]:
+    return {"ce": numbers(ce), "l1": numbers(l1), "giou": numbers(giou)}
 
 
 def _losing(  # noqa: PLR0913  (one way to go wrong each)
@@ -57,25 +53,30 @@ def _losing(  # noqa: PLR0913  (one way to go wrong each)
     l1: Callable[[Tensor], Tensor] = lambda gaps: gaps.abs().sum(),
     giou: Callable[[Tensor], Tensor] = lambda overlap: (1 - overlap).sum(),
     divisor: Callable[[int, int], float] = lambda boxes, queries: max(boxes, 1),
-    nothing: int = -1,
+    overlaps: Callable[[Tensor], Tensor] = torch.diagonal,
+    prepared: Callable[[Tensor], Tensor] = corners,
+    factors: tuple[float, float] = (1.0, 1.0),
+    fixed: float | None = None,
+    nothing: Callable[[int], int] = lambda classes: classes - 1,
+    moved: int = 0,
     in_order: bool = False,
 ) -> Callable:
     """set_loss with another term, or another divisor; ce(logits, classes, weight, query_index)."""
 
     def set_loss(logits, boxes, query_index, labels, target_boxes, no_object=0.1):
-        empty = nothing % logits.shape[1]
+        empty = nothing(logits.shape[1])
         where = torch.arange(len(labels)) if in_order else query_index
         classes = labels.new_full(logits.shape[:1], empty)
-        classes[where] = labels
+        classes[where] = labels + moved
         weight = logits.new_ones(logits.shape[1])
-        weight[empty] = no_object
+        weight[empty] = no_object if fixed is None else fixed
         matched, count = boxes[where], divisor(len(labels), len(logits))
-        overlap = generalized_box_iou(corners(matched), corners(target_boxes)).diagonal()
+        overlap = overlaps(generalized_box_iou(prepared(matched), prepared(target_boxes)))
         arguments = (logits, classes, weight)
         return {
             "ce": ce(*arguments) if ce is F.cross_entropy else ce(*arguments, where),
-            "l1": l1(matched - target_boxes) / count,
-            "giou": giou(overlap) / count,
+            "l1": factors[0] * l1(matched - target_boxes) / count,
+            "giou": factors[1] * giou(overlap) / count,
         }
 
     return set_loss
@@ -111,17 +112,13 @@ SET_LOSS = Exercise(
         Case(
             "two queries, one box, by hand",
             _by_hand,
-            [
-                numbers((SURE + RARE * UNSURE) / (1 + RARE)),
-                numbers(0.4),
-                numbers(0.75),
-            ],
+            _losses((SURE + RARE * UNSURE) / (1 + RARE), 0.4, 0.75),
             gradient=(0, 1),
         ),
         Case(
             "no box",
             _no_box,
-            [numbers((math.log(4) + UNSURE) / 2), numbers(0.0), numbers(0.0)],
+            _losses((math.log(4) + UNSURE) / 2, 0.0, 0.0),
             gradient=(0,),
         ),
         Case("four queries, two boxes", _two_boxes, gradient=(0, 1)),
@@ -165,8 +162,38 @@ SET_LOSS = Exercise(
         ),
         Variant(
             "nothing is the first class",
-            _losing(nothing=0),
+            _losing(nothing=lambda classes: 0),
             "“Nothing” is the last of the k+1 classes.",
+        ),
+        Variant(
+            "labels moved behind nothing",
+            _losing(nothing=lambda classes: 0, moved=1),
+            "Labels stay as they are: “nothing” is the last of the k+1 classes, not the first.",
+        ),
+        Variant(
+            "nothing behind the last class",
+            _losing(nothing=lambda classes: classes),
+            "Classes count from 0: of k+1, the last is k, which is `logits.shape[1] - 1`.",
+        ),
+        Variant(
+            "centre boxes into GIoU",
+            _losing(prepared=lambda boxes: boxes),
+            "GIoU needs corners.",
+        ),
+        Variant(
+            "all pairs",
+            _losing(overlaps=lambda table: table),
+            "Box i is compared with its own query alone: the diagonal of all with all.",
+        ),
+        Variant(
+            "factors inside",
+            _losing(factors=(5.0, 2.0)),
+            "Leave the terms as they are: the weights 5 and 2 come when the three are added.",
+        ),
+        Variant(
+            "fixed no_object",
+            _losing(fixed=RARE),
+            "`no_object` is unused: 0.1 is only what it is if nobody says otherwise.",
         ),
         Variant(
             "query_index unused",
@@ -174,5 +201,4 @@ SET_LOSS = Exercise(
             "Query `query_index[i]` answers for box i, not query i.",
         ),
     ),
-    call=_listed,
 )

@@ -44,6 +44,7 @@ def _placing(
     first: int = 1,
     normalise: bool = True,
     turn: float = 2 * math.pi,
+    steps: int = 0,
     x_first: bool = False,
     added: bool = False,
     exchanged: bool = False,
@@ -55,7 +56,7 @@ def _placing(
         sides = []
         for side in (h, w):
             place = torch.arange(first, side + first, dtype=torch.float64)
-            place = turn * place / side if normalise else place
+            place = turn * place / max(side + steps, 1) if normalise else place
             sides.append(_waves(place, d if added else d // 2, blocks=blocks))
         y = sides[0][:, None].expand(h, w, -1)
         x = sides[1][None].expand(h, w, -1)
@@ -106,6 +107,12 @@ SINE_POSITIONS_2D = Exercise(
             "starting at 0",
             _placing(first=0),
             "Positions start at 1; with 0 the first and last column look alike.",
+        ),
+        Variant(
+            "linspace from 0",
+            _placing(first=0, steps=-1),
+            "`linspace` from 0 to 2π gives the first and the last row the same waves: row 1 of h "
+            "stands at 2π/h.",
         ),
         Variant(
             "not normalised",

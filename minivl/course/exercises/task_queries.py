@@ -78,6 +78,11 @@ TASK_QUERIES = Exercise(
             "`task` is unused: every task would ask the first one's questions.",
         ),
         Variant(
+            "counted from 1",
+            _picking(lambda table, task: table[task - 1]),
+            "Tasks count from 0.",
+        ),
+        Variant(
             "one query",
             _picking(lambda table, task: table[task, :1]),
             "Detection needs q answers; classification reads the first one later.",
