@@ -50,7 +50,7 @@ to_find(images[-4:], truths[-4:])
 # cross-entropy charges, place by place, for being right.
 
 # %%
-says = torch.tensor([[-4.0, 4.0], [4.0, -4.0]])  # first cat, then dog
+says = torch.tensor([[-4.0, 4.0], [4.0, -4.0]])  # dog is 0: first cat, then dog
 for order in ([0, 1], [1, 0]):
     print(order, round(float(F.cross_entropy(says, torch.tensor(order))), 4))
 
@@ -83,11 +83,12 @@ asked = task_examples(source, "scene-vqa", "train", 0)
 one_decoder(all_tasks, batch_of("scene-vqa", count=1), asked[0]["image"], asked.asked(0).text)
 
 # %% [markdown]
-# New are the *queries*: learned vectors that ask the tokens, one guess each. The decoder starts from
-# zeros, so they alone tell it what to do. A table holds them: a page a task, `q` rows of `d` numbers.
+# New are the *queries*: learned vectors that ask the tokens, one guess each. They are added wherever
+# attention asks, never to what is carried on; that starts from zeros. A table holds them: a page a task,
+# `q` rows of `d` numbers. Pages count from 0.
 #
 # Two pages with two queries of two numbers, 1 to 8. **Write down** what task 1 hands over to a batch of
-# two.
+# two. (Stuck anywhere? `hint(task_queries)`.)
 
 # %% exercise minivl.models.unit.task_queries
 
@@ -101,7 +102,7 @@ one_decoder(all_tasks, batch_of("scene-vqa", count=1), asked[0]["image"], asked.
 # \mathrm{wave}_{2i+1}(p)=\cos\frac{p}{10000^{2i/c}}$$
 #
 # A cell has half of its $d$ numbers for the row, half for the column. Rows count from 1 to $h$, stretched
-# so that $h$ is $2\pi$; columns likewise. On paper, $h=1$, $w=2$, $d=4$: the row is $2\pi$, the columns
+# so that $h$ is $2\pi$ (DETR adds `EPS` to the divisor); columns likewise. On paper, $h=1$, $w=2$, $d=4$: the row is $2\pi$, the columns
 # $\pi$ and $2\pi$. The numbers?
 
 # %% exercise minivl.nn.resnet.sine_positions_2d
@@ -138,8 +139,7 @@ overlap = box_iou(two, torch.tensor([[0.0, 0.0, 2.0, 2.0]]))
 print(overlap.flatten().tolist(), "gradients", *torch.autograd.grad(overlap.sum(), two)[0].tolist())
 
 # %% [markdown]
-# Nothing tells the box where to go. *GIoU* also counts what is empty in the *hull*, the smallest box
-# around both:
+# Nothing says where to go. *GIoU* also counts what is empty in the *hull*, the smallest box around both:
 #
 # $$\mathrm{GIoU}=\frac{|A\cap B|}{|A\cup B|}-\frac{|\mathrm{hull}|-|A\cup B|}{|\mathrm{hull}|}$$
 #
@@ -156,13 +156,13 @@ from minivl.visualize.pulls import pulls
 pulls({"IoU": box_iou, "GIoU, yours": generalized_box_iou})
 
 # %% [markdown]
-# The dot lies wholly inside the true box: nothing changes wherever it goes. So DETR adds the plain
+# The one dot that GIoU leaves lies wholly inside: nothing changes wherever it goes. So DETR adds the plain
 # distance.
 #
 # ## 5. Who answers for what?
 #
 # The cost if query $i$ answers for thing $j$, of class $c_j$ and box $b_j$ (centre, width, height;
-# `corners` makes corners of them):
+# `corners` makes corners of them). "Nothing" is the last class; factors 1, 5 and 2 are `weights`:
 #
 # $$C_{ij}=-\,p_i(c_j)+5\,\lVert\hat b_i-b_j\rVert_1-2\,\mathrm{GIoU}(\hat b_i,b_j)$$
 #
@@ -175,8 +175,8 @@ print(-0.6 + 5 * 0 - 2 * 1, round(-1 / 3 + 5 * (0.2 + 0.2) - 2 * 0.2**2 / 0.4**2
 # %% exercise minivl.objectives.detection.match_cost
 
 # %% [markdown]
-# Three queries, two things, costs [1, 2], [2, 9], [8, 8]. **Find** the cheapest way to give each thing a
-# query of its own. Does it begin with the cheapest cell?
+# Three queries, two things, costs [1, 2], [2, 9], [8, 8]. **Find** the cheapest way to give each a query.
+# Does it begin with the cheapest cell?
 
 # %% exercise minivl.objectives.detection.assign
 
@@ -202,39 +202,41 @@ cost = torch.tensor([[1.0, 2.0], [2.0, 9.0], [8.0, 8.0]])
 assignments(cost.numpy(), {"greedy": greedy(cost), "yours": pairs_of(cost)}, ("dog", "cat"))
 
 # %% [markdown]
-# How often does haste cost something? **Guess**, for 12 queries and four things at random costs.
+# How often does haste cost something? **Guess**, for eight queries and four things at random costs.
 
 # %%
-draws = torch.rand(500, 12, 4, generator=torch.Generator().manual_seed(0))
+draws = torch.rand(500, 8, 4, generator=torch.Generator().manual_seed(0))
 dearer = [sum(float(one[p]) for p in greedy(one)) - sum(float(one[p]) for p in pairs_of(one))
           for one in draws]  # fmt: skip
 print(f"greedy pays more in {100 * sum(d > 1e-6 for d in dearer) / len(draws):.0f} % of the cases")
 
 # %% [markdown]
 # If two queries might answer for one dog, it would be found twice. Older detectors do, and strike out
-# doubles.
+# doubles. Matching punishes them, but slowly, as you will see.
 #
 # ## 6. The loss of a set
 #
-# Cross-entropy for all queries, most of them "nothing". Twelve queries, two things: a lazy model bets
-# alike on "nothing" everywhere. **Which bet is cheapest? And if "nothing" counts a tenth?**
+# Cross-entropy for all queries, most of them "nothing". Eight queries, two things: a lazy model bets
+# alike on "nothing" everywhere. **Which bet is cheapest? And if "nothing" counts a fifth?**
 
 # %%
-for weight in (1.0, 0.1):
-    share = 10 * weight / (10 * weight + 2)  # of all weights
+for weight in (1.0, 0.2):
+    share = 6 * weight / (6 * weight + 2)  # of all weights
     print(f"'nothing' counts {weight}: the best bet on it is {share:.2f}")
 
 # %% [markdown]
-# With weight 1 silence pays. So a *weighted* mean, divided by the sum of weights. Distance and
-# $1-\mathrm{GIoU}$ are for queries with a thing, divided by the number of things.
+# With weight 1 silence pays. (DETR, of a hundred queries: a tenth.) So a *weighted* mean, divided by the
+# sum of weights. Distance and $1-\mathrm{GIoU}$ are for queries with a thing, divided by the number of
+# things.
 
 # %% exercise minivl.objectives.detection.set_loss
 
 # %% [markdown]
 # ## 7. Boxes grow
 #
-# Your functions train a detector. Each decoder block is asked, matched anew, and pays. **Predict** what
-# comes first: names or places? Then watch, a minute and a half on two cores.
+# Your functions train a detector of eight queries; "nothing" counts 0.2. Each decoder block is asked,
+# matched anew, and pays. **Predict** what comes first: names or places? Then watch, a minute and a half on
+# two cores.
 #
 # <details><summary>What trips people here</summary>
 #
@@ -271,8 +273,9 @@ with plugged(task_queries, sine_positions_2d, generalized_box_iou, match_cost, a
                  watch=watch)  # fmt: skip
 
 # %% [markdown]
-# *AP50* goes through all boxes, the surest first: how many are right, and how much is found? Right is the
-# name, with an IoU of one half. 1 is perfect.
+# *AP50* goes through all boxes, the surest first. Right is the name, with an IoU of one half. Of those so
+# far, how many are right, and how much of all is found? The area under this curve, a mean over names: 1 is
+# perfect.
 
 # %%
 from minivl.evaluation.unit import evaluate_task
@@ -285,6 +288,21 @@ def judged(model, task, split="validation"):
     return found["ap50" if "ap50" in found else "accuracy"].value
 
 
+
+
+def learned(step):
+    """Means over things: IoU of the box that lies best, and whether it has the right name."""
+    place, name = [], []
+    for found, truth in zip(grown.history[step], truths, strict=True):
+        overlap = box_iou(torch.tensor(truth.boxes).float(), torch.tensor(found.boxes).float())
+        best, query = overlap.max(dim=1)
+        place += best.tolist()
+        name += [found.names[q] == true for q, true in zip(query, truth.names, strict=True)]
+    return f"step {step:4}: IoU {sum(place) / len(place):.2f}, names right {sum(name) / len(name):.0%}"
+
+
+steps = sorted(grown.history)
+print("\n".join(learned(step) for step in [*steps[:4], *steps[4::4]]))
 few = {step: found[2:6] for step, found in grown.history.items()}
 display(growing_boxes(images[2:6], few, truths[2:6]))
 known, unseen = judged(model, "scene-detection"), judged(model, "scene-detection", "twemoji")
@@ -292,9 +310,11 @@ print(f"AP50: known artists {known:.2f}, an artist never seen {unseen:.2f}")
 assert TEST or (known > 0.6 and unseen > 0.35 and known > unseen)
 
 # %% [markdown]
+# Places come first: queries look somewhere before they know what is there.
+#
 # ## 8. What queries look at
 #
-# **Predict:** does a query look at one thing? Do silent queries look anywhere?
+# **Predict:** does a query look at one thing? Do silent ones look?
 
 # %%
 from minivl.recipes.unit_figures import what_queries_see
@@ -318,7 +338,7 @@ query_places([Boxes.found(one, scenes.classes) for one in found], recipe.data.im
 # ## 9. Eight tasks at once
 #
 # People disagree about answers. So VQA asks of each of $a$ answers: yes or no? The cross-entropies are
-# *added*; $s$ is the share of people who gave the answer:
+# *added*; $s$ is 1 where three of ten people or more gave the answer, less for fewer:
 #
 # $$L=-\frac1b\sum_{i=1}^{b}\sum_{k=1}^{a}\big[s_{ik}\ln\sigma(\ell_{ik})
 # +(1-s_{ik})\ln(1-\sigma(\ell_{ik}))\big]$$
@@ -328,8 +348,20 @@ query_places([Boxes.found(one, scenes.classes) for one in found], recipe.data.im
 # %% exercise minivl.objectives.detection.answer_loss
 
 # %% [markdown]
-# Each step draws one of eight tasks. What comes with minivl, after its training, and where an answer comes
-# from:
+# Each step draws one of eight tasks:
+#
+# | task | sees | asks | as in the paper's |
+# |---|---|---|---|
+# | scene-detection | a picture | what is where? | COCO |
+# | scene-attributes | a picture | the same, with size and colour | Visual Genome |
+# | scene-vqa | picture and question | for instance: what is on the left? | VQA v2 |
+# | scene-ve | picture, partly hidden, and claim | true, false, or hidden? | SNLI-VE |
+# | caption-answers | question and sentence | does it hold the answer? | QNLI |
+# | scene-sentences | two sentences | does the second follow? | MNLI |
+# | caption-pairs | two sentences | do they say the same? | QQP |
+# | gloss-kinds | a definition | living thing or artifact? | SST-2 |
+#
+# The shipped model's scores on all eight, then where its answers look:
 
 # %%
 from minivl.commands.shipped import load
@@ -356,7 +388,7 @@ questions(eight.for_task("scene-vqa"), source, device, "Where an answer comes fr
 
 # %% [markdown]
 # Exchange the queries of two tasks, and nothing else, neither heads nor task tokens. **Predict** the
-# damage, pair by pair.
+# damage, pair by pair: boxes; question and claim; two sentence tasks.
 
 # %%
 import copy
@@ -390,14 +422,15 @@ assert TEST or not numbers or lost["scene-vqa"] > 0.2 > lost["scene-detection"]
 # <details><summary>Why?</summary>
 #
 # Both tables for boxes search for things: much survives. The question's query looks at words and cells that
-# entailment never asked for, so most is lost. And the sentence tasks lose nothing at all, to the last digit.
-# Of their text the decoder sees one token, [CLS]. Whoever has one thing to look at sees the same, whatever
-# he asks. What the task is, a task token has told BERT before, and the head is its own.
+# the claims' never asked for, so most is lost, below guessing even: a wrong query does not abstain. And the
+# sentence tasks lose nothing at all, to the last digit. Of their text the decoder sees one token, [CLS].
+# Queries only ask; who has one thing to look at sees the same, whatever he asks. What the task is, a task
+# token has told BERT before, and the head is its own.
 #
 # </details>
 #
 # **Do tasks help or hurt each other?** The cosine of two tasks' gradients on the shared decoder says
-# whether a step for the one is a step for the other. **Predict** which agree.
+# whether a step for one helps the other. **Predict** which agree.
 
 # %%
 from minivl.visualize.gradient_cosines import gradient_cosines
@@ -409,7 +442,8 @@ def slope(model, task, seed):
     total = [torch.zeros_like(w) for w in weights]
     for part in range(8):
         batch = batch_of(task, seed, part=part)
-        losses = model.losses(batch)
+        with plugged(answer_loss):
+            losses = model.losses(batch)
         loss = sum(recipe.loss_weights[name] * one for name, one in losses.items())
         parts = torch.autograd.grad(loss, weights, materialize_grads=True)
         total = [a + b for a, b in zip(total, parts, strict=True)]
@@ -431,9 +465,28 @@ gradient_cosines(panels, list(all_tasks.tasks))
 # First the diagonal: a task with itself, from other examples. Near 1, its gradient says what the task
 # wants; near 0 it is mostly noise, and no other number in its row says much. Training makes it so: what is
 # left to learn differs from example to example. Off the diagonal most numbers are near 0: tasks do not
-# meet. The price of sharing is room and turns, not war. Whether it pays in the end only training tells:
-# `--tasks scene-vqa` alone against all eight. And look at the sizes of the losses: whoever is large pulls
-# hardest. VQA with 3,129 answers begins at 2,169, a sentence task at 0.7.
+# meet. They seldom oppose each other; they compete for weights and for steps. And look at the sizes of the
+# losses: whoever is large pulls hardest. VQA with 3,129 answers begins at 2,169, a sentence task at 0.7. So
+# our recipe gives what is answered among two or three four times the weight.
+#
+# </details>
+#
+# **Does sharing pay?** A model for each task; one for all; one with a decoder for each. A task reads as
+# many examples each time. **Predict** who gains.
+
+# %%
+from minivl.course.measured import UNIT_LABELS, UNIT_TASKS, ablation
+
+print(UNIT_TASKS.command("alone, seed 0"))
+print(UNIT_TASKS.command("together, a decoder each, seed 0"))
+print(f"python -m minivl.course.measured {UNIT_TASKS.runs} --of unit_tasks   # fills in the table")
+ablation(study=UNIT_TASKS)
+
+# %% [markdown]
+# <details><summary>Who gained</summary>
+#
+# Boxes, attributes and questions: all learn from pictures, and the encoder reads five times as many.
+# Sentence tasks neither gain nor lose. A decoder for each task is no better than one for all.
 #
 # </details>
 #
@@ -448,8 +501,7 @@ gradient_cosines(panels, list(all_tasks.tasks))
 # VQA and entailment a point better without.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 10. And FLAVA?
 #
 # **Besides the architecture, what is the other biggest difference between UniT and FLAVA?**
@@ -466,8 +518,6 @@ gradient_cosines(panels, list(all_tasks.tasks))
 # from noise; FLAVA pretrained. **Draw** three lines.
 
 # %%
-from minivl.course.measured import UNIT_LABELS, ablation
-
 for name in list(UNIT_LABELS.variants)[:3]:
     print(UNIT_LABELS.command(name))
 print(
@@ -476,8 +526,14 @@ print(
 ablation(study=UNIT_LABELS)
 
 # %% [markdown]
-# Per cent of right answers. In each group of three, the second row has another architecture than the
-# first, the third another past than the second. Which gap closes as labels grow?
+# Per cent of right answers. Which gap closes as labels grow: that to another architecture, or that to
+# pretraining?
+#
+# <details><summary>An answer</summary>
+#
+# With few labels it is the past that counts.
+#
+# </details>
 #
 # ## 11. Paper, code, minivl
 #
@@ -485,21 +541,21 @@ ablation(study=UNIT_LABELS)
 # |---|---|---|---|
 # | picture into the decoder | encoder's output | plus what went in | as the code; `--image.no-residual` |
 # | text into the decoder | all words, or [CLS] | [CLS] but for VQA | as the code |
-# | separate decoders | compared | start otherwise than a shared one | alike; `--decoder.init official` |
+# | first weights of decoders | – | shared: Xavier; separate: torch's | Xavier; `--decoder.init official` |
 # | earlier decoder blocks | learn boxes | not answers | as the code; `--all-blocks-answer` |
-# | attributes' head | – | ReLU after the last layer | between; `--attribute-relu last` |
+# | ReLU of the attributes' head | – | after its last layer | between its layers; `--attribute-relu last` |
 # | norm | after each layer | after | after at `base`, before at tiny |
 #
 # ## 12. Stretch: how many queries?
 #
-# Train section 7's detector with 4, 12 and 40 queries. Which finds more, which sooner?
+# Ours has 8. Train section 7's detector with 4, 12 and 40. Which finds more, which sooner?
 #
 # <details><summary>Idea</summary>
 #
 # `replace(detection, decoder=replace(detection.decoder, box_queries=40))`. With four queries each must be
 # ready for everything, and a picture with four things leaves none to choose from. With forty, 36 or more
-# say "nothing"; with weight 0.1 they still count as 3.6 things. Change `no_object` along: is it the number,
-# or the balance?
+# say "nothing"; with our recipe's weight of 0.2 they still count as seven things. Change `no_object` along:
+# is it the number, or the balance?
 #
 # </details>
 #
