@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivl.visualize.boxes import GrowingBoxes, boxes_found, growing_boxes, spread
+from minivl.visualize.boxes import GrowingBoxes, boxes_alone, boxes_found, growing_boxes, spread
 from minivl.visualize.found import Boxes, Example
 
 LONG = "hot air balloon of a very long name"
@@ -99,6 +99,22 @@ def test_doublings_are_not_all_from_before_anything_is_learned():
     steps = [*(2**power for power in range(11)), 2000]
     assert spread(steps, 6) == [1, 64, 256, 512, 1024, 2000]
     assert spread(steps[:10], 6) == [1, 32, 64, 128, 256, 512]
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_figures_say_what_their_marks_mean(noted, examples, texts):
+    notes = ["small", "red", ""] if noted else []
+    image, found, truth = examples[0]
+    found = Boxes(found.boxes, found.names, found.scores, tuple(notes))
+    below = " ".join(texts(boxes_found({"known": [Example(image, found, truth)]})))
+    assert "“Not found”: no box of that name" in below and "grey: of a thin box" in below
+    assert "Orange" in below and "Red" not in below
+    assert ("Behind the percentage" in below) == noted
+    live = GrowingBoxes([image], [truth])
+    live.add(1, [found])
+    for figure in (live.picture(), growing_boxes([image], {1: [found]}, [truth])):
+        assert "“Not found”: no box of that name" in " ".join(texts(figure))
+    assert "how sure the model is of the name" in " ".join(texts(boxes_alone(image, found)))
 
 
 # Live.

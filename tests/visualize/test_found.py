@@ -9,17 +9,20 @@ from hypothesis import strategies as st
 from minivl.data.boxes import Target
 from minivl.objectives.detection import box_iou
 from minivl.visualize.found import (
+    FOUND_KEY,
     Boxes,
     Example,
     draw_box,
     draw_found,
     draw_truth,
     hits,
+    key_height,
     row_height,
     spoken,
     tally,
     told,
     verdicts,
+    write_key,
     wrong_lines,
 )
 from minivl.visualize.style import GREEN, VERMILLION, Picture
@@ -119,6 +122,14 @@ def test_boxes_come_from_models_and_from_files():
 
 
 # Drawn.
+
+
+@pytest.mark.parametrize("width", [3.0, 7.0, 8.9])
+def test_a_key_stays_within_its_width_and_its_height(width, texts, check_legible):
+    figure = Picture(figsize=(width + 0.3, 0.2 + key_height(FOUND_KEY, width)))
+    write_key(figure, 0.15, 0.2, FOUND_KEY, width)
+    check_legible(figure)
+    assert " ".join(texts(figure)) == FOUND_KEY
 
 
 @pytest.fixture

@@ -40,3 +40,4 @@ def test_the_figure_counts_what_stands_still(texts, check_legible):
     still = int((~pull(box_iou, centres, (1.0, 0.8)).any(axis=1)).sum())
     assert f"{still} of {COUNT**2} boxes are not pulled" in words and still > COUNT**2 / 2
     assert "GIoU" in figure.caption.alt
+    assert "Dots: a step moves it nowhere." in words and "their lengths, all alike" in words

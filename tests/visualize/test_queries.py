@@ -114,6 +114,37 @@ def test_a_wrong_answer_is_told_with_the_true_ones(pictures, texts):
     assert line.get_color() == VERMILLION and figure.caption.title == "verdicts"
 
 
+def below(figure, texts):
+    """The last lines of a figure, in one."""
+    return " ".join(texts(figure)).replace("\u00a0", " ")
+
+
+def test_queries_say_what_their_marks_mean(pictures, texts):
+    figure = query_attention(example(pictures(1)[0], [0.9], ["cat"]), peaks(1))
+    told = below(figure, texts)
+    assert "in the last block" in told and "Peak: the brightest cell" in told and "Frame:" in told
+    assert "A map is a hint, no proof." in told
+
+
+def test_questions_and_claims_say_what_their_marks_mean(pictures, texts, check_legible):
+    asked = looked(pictures(1)[0])
+    words = replace(looked(pictures(1)[0], words=("[CLS]",)), said=np.full((2, 1), 0.5))
+    claim = replace(words, answer="neutral", right=("entailment",))
+    for one, is_claim in ((asked, False), (claim, True)):
+        figure = asked_where([one])
+        check_legible(figure)
+        told = below(figure, texts)
+        assert ("a yes or no of its own" in told) != is_claim
+        assert ("Grey in a picture: a part is hidden" in told) == is_claim
+        assert ("the decoder sees only [CLS]" in told) == is_claim
+        assert "A map is a hint, no proof." in told
+    # `show` of one question cuts off the empty place beside it.
+    right = max(text.get_window_extent().x1 for text in figure.texts)
+    assert right < 0.55 * figure.bbox.x1
+    four = asked_where([asked] * 4)
+    assert max(text.get_window_extent().x1 for text in four.texts) > 0.8 * four.bbox.x1
+
+
 @pytest.mark.parametrize("blocks", [1, 2, 3, 6, 12])
 def test_questions_of_any_depth_and_length_fit(blocks, pictures, check_legible):
     words = ("[CLS]", *["incomprehensibilities"] * 14, "[SEP]")

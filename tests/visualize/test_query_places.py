@@ -23,6 +23,9 @@ def test_words_say_how_often_and_where(texts):
     assert "speaks in 50 %" in texts(figure) and "speaks in 100 %" in texts(figure)
     assert "query 2 speaks in 100 %, its middle at 0.62, 0.62" in figure.caption.alt
     assert "query 3 never speaks" in figure.caption.alt
+    below = " ".join(texts(figure))
+    assert "Orange: large, a quarter of the picture's area" in below
+    assert "“Speaks in”: the share of pictures" in below
 
 
 @pytest.mark.parametrize("queries", [1, 6, 12, 13])
