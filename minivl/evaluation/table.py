@@ -79,7 +79,19 @@ GROUPS: tuple[dict[str, str], ...] = (
         "mlm/by_neighbours": "- neighbour table",
     },
     {
-        "scene-vqa/accuracy": "questions answered",
+        "scene-detection/ap50": "boxes, AP50",
+        "scene-detection/ap": "boxes, AP",
+        "scene-attributes/ap50": "boxes with attributes, AP50",
+        "scene-attributes/ap": "boxes with attributes, AP",
+        "scene-attributes/size": "size told, of all things",
+        "scene-attributes/colour": "colour told, of coloured things",
+        "coco/ap50": "COCO, AP50",
+        "coco/ap": "COCO, AP",
+        "visual-genome/ap50": "Visual Genome, AP50",
+        "visual-genome/ap": "Visual Genome, AP",
+    },
+    {
+        "scene-vqa/accuracy": "questions about pictures",
         "scene-vqa/what": "- what is there?",
         "scene-vqa/where": "- where is it?",
         "scene-vqa/how_many": "- how many?",
@@ -87,19 +99,48 @@ GROUPS: tuple[dict[str, str], ...] = (
         "scene-vqa/exists": "- is it there?",
         "scene-vqa/place": "- is it left, top?",
         "scene-vqa/relation": "- is it left of that?",
-        "scene-ve/accuracy": "claims judged",
+        "scene-ve/accuracy": "claims about a picture",
         "scene-nlvr/accuracy": "statements judged",
         "scene-nlvr/more": "- which has more?",
         "scene-nlvr/place": "- is it where?",
         "scene-nlvr/both": "- in both?",
         "scene-nlvr/one": "- in only one?",
-        "scene-sentences/accuracy": "claims judged",
+        "caption-answers/accuracy": "does the caption answer?",
+        "scene-sentences/accuracy": "claims about a sentence",
         "scene-sentences/place": "- about places",
-        "scene-sentences/scenery": "- about scenery",
+        "scene-sentences/scenery": "- about scenery (a forest)",
+        "caption-pairs/accuracy": "do two captions say the same?",
+        "gloss-kinds/accuracy": "living thing or artifact?",
+        "qnli/accuracy": "QNLI",
+        "mnli-matched/accuracy": "MNLI, matched",
+        "mnli-mismatched/accuracy": "MNLI, mismatched",
+        "qqp/accuracy": "QQP",
+        "sst-2/accuracy": "SST-2",
     },
 )
-"""Rows of one stage after another: the last of all first, then those before in their order."""
+"""Rows of one stage after another: the last of all first, then those before in their order.
+
+One word of a label is at most as wide as its column, and no two labels are alike.
+"""
 ROWS = {name: label for group in GROUPS for name, label in group.items()}
+BOXES = {
+    "scene-detection": "boxes",
+    "scene-attributes": "boxes with attributes",
+    "coco": "COCO",
+    "visual-genome": "Visual Genome",
+}
+"""Tasks that ask for boxes, as the rows above call them."""
+FINER = {
+    f"{task}/{measure}": f"{label}, {words}"
+    for task, label in BOXES.items()
+    for measure, words in {
+        "ap75": "AP75",
+        "ap_small": "AP of small ones",
+        "ap_medium": "AP of medium ones",
+        "ap_large": "AP of large ones",
+    }.items()
+}
+"""How the report calls what the short table leaves out."""
 GROUNDED = tuple(
     f"scene-grounding/{measure}_{way}"
     for measure in ("box", "pointing")
@@ -109,6 +150,7 @@ GROUNDED = tuple(
 )  # fmt: skip
 LEFT_OUT = (
     *GROUNDED,
+    *FINER,
     "retrieval/image_to_text_r10",
     "retrieval/text_to_image_r10",
     *(f"reranked/{way}_r{k}" for way in ("image_to_text", "text_to_image") for k in (5, 10)),
@@ -161,7 +203,7 @@ def names_alone() -> dict[str, str]:
             found[name] = f"{head}: {label.removeprefix('- ')}"
         else:
             found[name] = head = label
-    return found
+    return found | FINER
 
 
 def shortened(names: list[str]) -> list[str]:
@@ -214,7 +256,7 @@ def _block(splits: list[str], lines: list[tuple[str, Cells]], width: int) -> str
     from rich.table import Table
 
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="")
-    drawn.add_column("% (95 % interval)", width=LABEL)
+    drawn.add_column("% (95 % interval)", width=LABEL, overflow="fold")
     for split in splits:
         drawn.add_column(COLUMNS.get(split, split), width=CELL)
     for label, cells in lines:
@@ -231,7 +273,16 @@ def _cell(metric: Metric | Mapping[str, Any] | None) -> str:
         of = f"of {metric['size']}" if "size" in metric else metric["unit"]
         return f"{metric['value']:.1f} {of}\nchance {metric['chance']:.1f}, n {size(metric['n'])}"
     value, low, high = (f"{100 * x:.1f}" for x in (metric.value, metric.low, metric.high))
-    return f"{value} ({low}-{high})\nchance {percent(metric.chance)}, n {size(metric.n)}"
+    return f"{value} ({low}-{high})\n{guessed(metric.chance, metric.n)}"
+
+
+def guessed(chance: float, n: int) -> str:
+    """The chance level and the sample's size, in one line of a cell."""
+    line = f"chance {percent(chance)}, n {size(n)}"
+    if len(line) <= CELL:
+        return line
+    short = "<0.1" if 100 * chance < 0.05 else f"{100 * chance:.1f}"
+    return f"chance {short}, n {size(n)}"
 
 
 def size(n: int) -> str:

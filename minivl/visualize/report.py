@@ -108,7 +108,8 @@ def results_html(run: Contents, names: Mapping[str, str] | None = None) -> str:
         for stage, found in groups.items()
         if found
     ]
-    return "\n".join([*parts, page.paragraph(note, "muted")])
+    told = [note, *results.notes(run.evaluation)]
+    return "\n".join([*parts, *(page.paragraph(words, "muted") for words in told)])
 
 
 def stage_heading(stage: str, run: Contents) -> str:

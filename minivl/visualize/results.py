@@ -56,9 +56,35 @@ HEADLINES = (
     r"twemoji/zero_?shot/",
     r"validation/zero_?shot/",
     r".*_r1$",
-    r".*",
+    r"validation/(?:scene-detection|coco)/ap50$",
+    r"validation/(?:scene-attributes|visual-genome)/ap50$",
+    r"validation/scene-vqa/accuracy$",
+    r"validation/scene-ve/accuracy$",
 )
-"""Which numbers come first; one for each pattern until there are four."""
+"""Which numbers come first, one for each pattern; then those that sum up a task."""
+SUMMARY = r".*/(?:ap50|accuracy)$"
+NOTES = {
+    r".*/ap50$": (
+        "AP50: all boxes are gone through, the surest first: how many are right, and how many "
+        "things are found? Right is the name, and an overlap (IoU) of a half. AP75 asks for three "
+        "quarters, AP is the mean over .50, .55 and so on to .95. Chance: the boxes of one "
+        "picture, judged by another's."
+    ),
+    r".*/scene-[a-z]+/ap_(?:small|medium|large)$": (
+        "Medium: as large in area as a square of a seventh to three sevenths of the picture's "
+        "side; small and large: below and above (COCO's 32 and 96 pixels, where the side is 224)."
+    ),
+    r".*/(?:coco|visual-genome)/ap_(?:small|medium|large)$": (
+        "Medium: with an area of 32² to 96² pixels; small and large: below and above."
+    ),
+    r".*/scene-attributes/(?:size|colour)$": (
+        "Size and colour count as told only where a box covers the thing by half."
+    ),
+    r".*/scene-sentences/scenery$": (
+        "Claims about scenery: “a dog in a forest”; about places: “a dog on the left”."
+    ),
+}
+"""Words of the table that have to be explained: the keys that they belong to -> what they mean."""
 
 Metric = Mapping[str, Any]
 
@@ -70,7 +96,12 @@ def headlines(
     chosen: list[str] = []
     for pattern in HEADLINES:
         found = [key for key in evaluation if re.match(pattern, key) and key not in chosen]
-        chosen += found if pattern == HEADLINES[-1] else found[:1]
+        chosen += found[:1]
+    for key in evaluation:  # one a task and a split
+        told = {one.rpartition("/")[0] for one in chosen}
+        if re.match(SUMMARY, key) and key.rpartition("/")[0] not in told:
+            chosen.append(key)
+    chosen += [key for key in evaluation if key not in chosen]
     cards = [card(key, evaluation[key], names) for key in chosen[:count]]
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
 
@@ -101,6 +132,13 @@ def table(evaluation: Mapping[str, Metric], names: Mapping[str, str] | None = No
         head = f'<tr><th colspan="6" scope="rowgroup">{escape(split)}{about}</th></tr>'
         body += ["<tbody>", head, *(row(key, evaluation[key], names) for key in keys), "</tbody>"]
     return f'<div class="wide"><table>{HEAD}{"".join(body)}</table></div>'
+
+
+def notes(evaluation: Mapping[str, Metric]) -> list[str]:
+    """What words of the table mean, as far as it has them."""
+    return [
+        text for pattern, text in NOTES.items() if any(re.match(pattern, key) for key in evaluation)
+    ]
 
 
 HEAD = (

@@ -1,5 +1,8 @@
+from minivl.data.glue import FORMS
+from minivl.data.unit_tasks import BOXES
+from minivl.evaluation.average_precision import KEYS
 from minivl.evaluation.metric import proportion
-from minivl.evaluation.table import COLUMNS, GROUPS, ROWS, names_alone, percent, rows, table
+from minivl.evaluation.table import COLUMNS, FINER, GROUPS, ROWS, names_alone, percent, rows, table
 
 METRICS = {
     "compositions/retrieval/image_to_text_r1": proportion(256, 1024, 1 / 256),
@@ -42,7 +45,8 @@ def test_a_split_or_a_task_that_is_new_is_shown_too():
 
 def test_labels_that_belong_to_the_row_above_name_it_where_they_stand_alone():
     names = names_alone()
-    assert names.keys() == ROWS.keys()
+    assert names.keys() == ROWS.keys() | FINER.keys()
+    assert names["scene-detection/ap_small"] == "boxes, AP of small ones"
     assert names["knn/accuracy"] == "named by k-NN"
     assert names["knn/accuracy_raw_pixels"] == "named by k-NN: bare pixels"
     assert not any(name.startswith("-") or ": -" in name for name in names.values())
@@ -66,6 +70,37 @@ def test_quantities_stand_with_their_unit_or_size():
     }
     text = table(metrics)
     assert "20.3 dB" in text and "112.0 of 256" in text and "odd" not in text
+
+
+SENTENCES = ("caption-answers", "caption-pairs", "gloss-kinds", *FORMS)
+UNIT = [
+    *(f"{task}/{name}" for task in BOXES for name in KEYS),
+    "scene-attributes/size",
+    "scene-attributes/colour",
+    *(f"{task}/accuracy" for task in ("scene-vqa", "scene-ve", "scene-sentences", *SENTENCES)),
+    "scene-sentences/place",
+    "scene-sentences/scenery",
+]
+
+
+def test_each_number_of_unit_has_a_name_of_its_own():
+    assert not set(UNIT) - set(names_alone())
+    assert len(set(names_alone().values())) == len(names_alone()), "no two alike"
+    shown = [label for label, _ in rows({f"validation/{name}": CELL for name in UNIT})]
+    assert len(set(shown)) == len(shown) == len(UNIT) - len(BOXES) * 4
+    assert "boxes, AP50" in shown and "boxes, AP75" not in shown
+
+
+def test_a_name_that_is_too_long_goes_on_in_the_next_line():
+    name = "incomprehensibilities-of-dogs/accuracy"
+    for width in (80, 160):
+        text = table({f"validation/{name}": CELL}, width)
+        assert "".join(line[:17].strip() for line in text.splitlines()).endswith(name)
+
+
+def test_chance_and_size_stand_in_one_line():
+    for chance, shown in ((0.00096, "0.1"), (0.000026, "<0.1"), (0.0021, "0.21"), (0.5, "50.0")):
+        assert f"chance {shown}, n 1295" in table({"validation/x/y": proportion(7, 1295, chance)})
 
 
 CELL = {"value": 0.5, "chance": 0.1, "n": 1024, "low": 0.4, "high": 0.6}

@@ -400,6 +400,43 @@ def test_headlines_are_the_four_that_say_most():
     assert results.headlines({}) == ""
 
 
+UNIT = {
+    f"{split}/{task}/{name}": metric(0.5)
+    for split in ("validation", "twemoji")
+    for task, names in {
+        "scene-detection": ("ap", "ap50", "ap75", "ap_medium"),
+        "scene-attributes": ("ap", "ap50", "size"),
+        "scene-vqa": ("accuracy", "where"),
+        "scene-ve": ("accuracy",),
+    }.items()
+    for name in names
+}
+
+
+def test_headlines_of_many_tasks_are_one_a_task():
+    def cards(evaluation):
+        named = {name.partition("/")[2]: f"[{name.partition('/')[2]}]" for name in evaluation}
+        return re.findall(r"\[(.*?)\]", Page(results.headlines(evaluation, names=named)).text)
+
+    assert cards(UNIT) == [
+        "scene-detection/ap50", "scene-attributes/ap50", "scene-vqa/accuracy", "scene-ve/accuracy",
+    ]  # fmt: skip
+    boxes = {key: one for key, one in UNIT.items() if "scene-detection" in key}
+    assert cards(boxes)[:2] == ["scene-detection/ap50"] * 2, "of both splits"
+    assert len(cards(boxes)) == 4
+
+
+def test_words_of_the_table_are_explained_where_it_has_them(run):
+    page, _ = read(run)
+    assert "AP50" not in page.text
+    evaluation = UNIT | {"validation/scene-sentences/scenery": metric(0.5)}
+    (run / "eval.json").write_text(json.dumps(evaluation))
+    page, _ = read(run)
+    for words in ("AP50: all boxes", "Medium: as large", "covers the thing by half", "scenery: “a"):
+        assert page.text.count(words) == 1
+    assert "pixels; small" not in page.text, "of COCO's own pictures"
+
+
 def test_bars_reach_as_far_as_the_value():
     drawn = results.bar(metric(0.25, 0.5, low=0.2, high=1.3))
     assert 'class="value" style="width:25.00%"' in drawn

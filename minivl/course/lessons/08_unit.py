@@ -288,8 +288,6 @@ def judged(model, task, split="validation"):
     return found["ap50" if "ap50" in found else "accuracy"].value
 
 
-
-
 def learned(step):
     """Means over things: IoU of the box that lies best, and whether it has the right name."""
     place, name = [], []
@@ -298,7 +296,9 @@ def learned(step):
         best, query = overlap.max(dim=1)
         place += best.tolist()
         name += [found.names[q] == true for q, true in zip(query, truth.names, strict=True)]
-    return f"step {step:4}: IoU {sum(place) / len(place):.2f}, names right {sum(name) / len(name):.0%}"
+    return (
+        f"step {step:4}: IoU {sum(place) / len(place):.2f}, names right {sum(name) / len(name):.0%}"
+    )
 
 
 steps = sorted(grown.history)
@@ -531,7 +531,10 @@ ablation(study=UNIT_LABELS)
 #
 # <details><summary>An answer</summary>
 #
-# With few labels it is the past that counts.
+# FLAVA, pretrained on pairs that nobody labelled, does more with 640 labels than UniT with 64,000: 45 %,
+# 42 %. With a hundred times the labels the gap to its own start from noise has grown from 13 points to 19.
+# The two architectures without a past are 2 to 6 points apart. One seed, 1,000 steps: more steps may close
+# it. And alone UniT lacks what it is made for: among its seven other tasks it answers 47 to 54 %.
 #
 # </details>
 #
