@@ -416,16 +416,16 @@ for pair in PAIRS:
         lost[task] = before - after
         print(f"{task:18} {before:.2f} -> {after:.2f}")
 assert lost["caption-pairs"] == lost["gloss-kinds"] == 0
-assert TEST or not numbers or lost["scene-vqa"] > 0.2 > lost["scene-detection"]
+assert TEST or not numbers or min(lost[task] for pair in PAIRS[:2] for task in pair) > 0.1
 
 # %% [markdown]
 # <details><summary>Why?</summary>
 #
-# Both tables for boxes search for things: much survives. The question's query looks at words and cells that
-# the claims' never asked for, so most is lost, below guessing even: a wrong query does not abstain. And the
-# sentence tasks lose nothing at all, to the last digit. Of their text the decoder sees one token, [CLS].
-# Queries only ask; who has one thing to look at sees the same, whatever he asks. What the task is, a task
-# token has told BERT before, and the head is its own.
+# Both tables for boxes search for things, yet hardly a box survives: each has learned beside its own task
+# token and its own head. (Not always: in another training, with twelve queries, a tenth was lost.) Of
+# questions what is left is below guessing: a wrong query does not abstain. And the sentence tasks lose
+# nothing at all, to the last digit. Of their text the decoder sees one token, [CLS]. Queries only ask; who
+# has one thing to look at sees the same, whatever he asks.
 #
 # </details>
 #
