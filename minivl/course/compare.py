@@ -64,6 +64,8 @@ def _tensors(got: Any, expected: torch.Tensor) -> str:
 
 def kind(value: Any) -> str:
     """What a value is, for people: "nothing", "a float", "a tuple"."""
+    if isinstance(value, np.ndarray):
+        return "a NumPy array"
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
@@ -108,6 +110,8 @@ def _rounded(value: Any, decimals: int) -> Any:
         return round(value, decimals) + 0.0
     if isinstance(value, list | tuple):
         return type(value)(_rounded(item, decimals) for item in value)
+    if isinstance(value, dict):
+        return {key: _rounded(item, decimals) for key, item in value.items()}
     return value
 
 

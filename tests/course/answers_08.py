@@ -278,3 +278,119 @@ WRONG_LATER = {
     "set_loss": (set_loss_at_a_tenth, set_loss_of_all_pairs),
     "answer_loss": (answer_loss_of_two, answer_loss_from_probabilities),
 }
+
+# --- wrong in a way that has a name, in other words than the exercise's own
+
+
+def task_queries_from_one(table, task, batch):
+    return task_queries_by_repeating(table, task - 1, batch)
+
+
+def sine_positions_2d_by_linspace(h, w, d):
+    y = wave(torch.linspace(0, 2 * math.pi, h, dtype=torch.float64), d // 2)
+    x = wave(torch.linspace(0, 2 * math.pi, w, dtype=torch.float64), d // 2)
+    return torch.cat([y.repeat_interleave(w, 0), x.repeat(h, 1)], dim=1).view(h, w, d)
+
+
+def generalized_box_iou_of_a_union_above_zero(a, b):
+    right = generalized_box_iou_of_expanded(a, b)
+    a, b = a[:, None], b[None]
+    low, high = torch.minimum(a, b), torch.maximum(a, b)
+    overlap = (low[..., 2:] - high[..., :2]).relu().prod(-1)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (a, b)]
+    union = areas[0] + areas[1] - overlap
+    return right - overlap / union + overlap / (union + 1e-7)
+
+
+def match_cost_of_the_second_class_up(logits, boxes, labels, target_boxes, weights=(1, 5, 2)):
+    return match_cost_in_a_row(logits.roll(-1, 1), boxes, labels, target_boxes, weights)
+
+
+def match_cost_of_rows(logits, boxes, labels, target_boxes, weights=(1, 5, 2)):
+    with torch.no_grad():
+        overlap = generalized_box_iou_by_coordinates(cornered(boxes), cornered(target_boxes))
+        gaps = torch.cdist(boxes, target_boxes, p=1)
+        return weights[1] * gaps - weights[0] * logits.softmax(-1)[labels] - weights[2] * overlap
+
+
+def assign_the_cheapest(cost):
+    return torch.min(cost, dim=0).indices, torch.arange(cost.size(1))
+
+
+def assign_of_scipy(cost):
+    rows, columns = linear_sum_assignment(cost.detach().cpu().numpy())
+    return rows, columns
+
+
+def assign_in_pairs(cost):
+    return list(zip(*assign_of_scipy(cost), strict=True))
+
+
+def assign_in_lists(cost):
+    return tuple(one.tolist() for one in assign_of_scipy(cost))
+
+
+def set_loss_of_float32_weights(logits, boxes, query_index, labels, target_boxes, no_object=0.1):
+    k = logits.shape[1] - 1
+    classes = torch.full((len(logits),), k)
+    classes[query_index] = labels
+    w = torch.ones(k + 1)
+    w[k] = no_object
+    right = set_loss_by_hand(logits, boxes, query_index, labels, target_boxes, no_object)
+    return right | {"ce": F.cross_entropy(logits, classes, w)}
+
+
+def set_loss_with_nothing_first(logits, boxes, query_index, labels, target_boxes, no_object=0.1):
+    classes = torch.zeros(len(logits), dtype=torch.int64)
+    classes[query_index] = labels + 1
+    weight = logits.new_tensor([no_object] + [1.0] * (logits.shape[1] - 1))
+    right = set_loss_by_hand(logits, boxes, query_index, labels, target_boxes, no_object)
+    return right | {"ce": F.cross_entropy(logits, classes, weight)}
+
+
+def set_loss_one_class_too_far(logits, boxes, query_index, labels, target_boxes, no_object=0.1):
+    classes = torch.full((len(logits),), logits.shape[1])
+    classes[query_index] = labels
+    return {"ce": F.cross_entropy(logits, classes)}
+
+
+def set_loss_weighed(*arguments):
+    ce, l1, giou = (set_loss_by_hand(*arguments)[name] for name in ("ce", "l1", "giou"))
+    return {"ce": ce, "l1": 5 * l1, "giou": 2 * giou}
+
+
+def answer_loss_of_any_share(logits, soft_targets):
+    return answer_loss_by_softplus(logits, (soft_targets > 0).double())
+
+
+def answer_loss_of_yes(logits, soft_targets):
+    return (soft_targets * F.softplus(-logits)).sum() / len(logits)
+
+
+NAMED = {
+    "task_queries": {"counted from 1": task_queries_from_one},
+    "sine_positions_2d": {"linspace from 0": sine_positions_2d_by_linspace},
+    "generalized_box_iou": {"1e-07 in the union": generalized_box_iou_of_a_union_above_zero},
+    "match_cost": {
+        "fixed weights": match_cost_of_fixed_weights,
+        "nothing is the first class": match_cost_of_the_second_class_up,
+        "rows of labels": match_cost_of_rows,
+    },
+    "assign": {
+        "best query per target": assign_the_cheapest,
+        "arrays": assign_of_scipy,
+        "list of pairs": assign_in_pairs,
+        "lists": assign_in_lists,
+    },
+    "set_loss": {
+        "labels moved behind nothing": set_loss_with_nothing_first,
+        "nothing behind the last class": set_loss_one_class_too_far,
+        "factors inside": set_loss_weighed,
+        "fixed no_object": set_loss_at_a_tenth,
+        "all pairs": set_loss_of_all_pairs,
+    },
+    "answer_loss": {
+        "any share is a yes": answer_loss_of_any_share,
+        "yes alone": answer_loss_of_yes,
+    },
+}

@@ -151,6 +151,7 @@ GENERIC = {
     "input changed": (lambda x: by_loops(x) + 0 * x.mul_(2).sum().detach(), judging.CHANGED),
     "cut graph": (lambda x: torch.tensor(by_loops(x).item(), dtype=x.dtype), judging.CUT_GRAPH),
     "own dtype": (lambda x: by_loops(x).double(), judging.FIXED_DTYPE),
+    "formats meet": (lambda x: by_loops(x @ torch.eye(len(x))), judging.FIXED_DTYPE),
     "fixed size": (lambda x: by_loops(x.reshape(2, 2)), judging.FIXED_SIZE),
 }
 
@@ -211,6 +212,123 @@ def test_arguments_are_named(monkeypatch):
         return by_loops(logits) * 2
 
     assert verdict(two).lines[0].startswith("input     logits = [[1.0986, 1.0986], [0.0, 0.0]]")
+
+
+MEETINGS = {
+    "product": lambda x: x @ torch.ones(2, 2),
+    "batched product": lambda x: x[None] @ torch.ones(1, 2, 2),
+    "dot": lambda x: x[0] @ torch.ones(2),
+    "weights": lambda x: F.cross_entropy(x, torch.tensor([0, 1]), torch.ones(2)),
+    "probabilities": lambda x: F.binary_cross_entropy(x.sigmoid(), torch.ones(2, 2)),
+    "put": lambda x: torch.zeros(2, 2).index_put((torch.tensor([0]),), x[:1]),
+    "scatter": lambda x: torch.zeros(2, 2).scatter(1, torch.zeros(2, 1).long(), x),
+    "index_add": lambda x: torch.zeros(2, 2).index_add(0, torch.tensor([0]), x[:1]),
+    "norm": lambda x: F.layer_norm(x, (2,), torch.ones(2)),
+    "between": lambda x: torch.lerp(x, torch.ones(2, 2), 0.5),
+}
+
+
+@pytest.mark.parametrize("name", MEETINGS)
+def test_float32_and_float64_that_meet_are_told(name):
+    told = verdict(lambda x: MEETINGS[name](x).sum())
+    assert "got       RuntimeError" in told.lines[2] and told.message == judging.FIXED_DTYPE
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x: F.cross_entropy(x, torch.zeros(2)),
+        lambda x: x.gather(1, torch.zeros(2, 1)).sum(),
+        lambda x: F.embedding(x, torch.ones(3, 2)).sum(),
+        lambda x: (x @ x.new_ones(3, 2)).sum(),
+    ],
+)
+def test_other_errors_are_not_taken_for_it(wrong):
+    told = verdict(wrong)
+    assert "RuntimeError" in told.lines[2] and told.message == ""
+
+
+def of_many(a, b, c, d, e, f=0, g=0, h=0):
+    return a.sum()
+
+
+def many(count):
+    tensors = tuple(torch.full((3, 9), 1 / 3, dtype=torch.float64) for _ in range(count))
+    return judging.inputs(EXERCISE, tensors)
+
+
+def test_many_arguments_are_cut_few_are_not(monkeypatch):
+    monkeypatch.setattr(Exercise, "function", staticmethod(of_many))
+    four, five, eight = many(4), many(5), many(8)
+    assert len(four) == 4 and all(len(line) > 150 for line in four)
+    assert len(five) == 5 and all(len(line) < 90 for line in five)
+    assert all(line.endswith("…, shape (3, 9)") for line in five)
+    assert [line.split()[0] for line in eight[1:]] == ["b", "c", "d", "e", "f", "and"]
+    assert eight[-1].strip() == "and 2 more"
+
+
+def test_arguments_are_named_where_they_reach_the_function_as_they_are():
+    places = find("sine_positions_2d")
+    assert judging.inputs(places, places.cases[0].make())[0] == "input     h = 1"
+    losses = find("joint_loss")  # their names and values become one argument
+    assert not any(" = " in line for line in judging.inputs(losses, losses.cases[0].make()))
+
+
+def by_name(logits):
+    return {"rows": rows_only(logits), "columns": rows_only(logits.T)}
+
+
+BY_NAME = {
+    "other keys": (
+        lambda x: {"rows": rows_only(x), "cols": rows_only(x.T)},
+        "expected a dict with rows, columns, got rows, cols",
+        "",
+    ),
+    "a sum": (summed, "expected a dict with rows, columns, got a Tensor", ""),
+    "no keys": (lambda x: {}, "expected a dict with rows, columns, got an empty one", ""),
+    "a wrong one": (
+        lambda x: by_name(x) | {"columns": rows_only(x)},
+        "got       rows = 0.6931; columns = 0.6931",
+        "",
+    ),
+    "plain numbers": (
+        lambda x: {key: loss.item() for key, loss in by_name(x).items()},
+        "expected a tensor, got a float",
+        judging.CUT_GRAPH,
+    ),
+}
+
+
+@pytest.fixture
+def named(monkeypatch):
+    monkeypatch.setattr(Exercise, "function", staticmethod(by_name))
+    case = Case("by name", lambda: logits([L3, L3], [0.0, 0.0]), gradient=(0,))
+    return Exercise(**vars(EXERCISE) | {"checks": (case,), "variants": ()})
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_results_are_compared_by_their_names(name, named):
+    function, line, message = BY_NAME[name]
+    told = judge(function, named)
+    assert (told.lines[-1].strip(), told.message) == (line, message)
+    assert told.lines[1].startswith("expected  rows = ") and "; columns = " in told.lines[1]
+
+
+def test_names_may_come_in_any_order(named):
+    assert judge(lambda x: dict(reversed(by_name(x).items())), named).state == "passed"
+
+
+def test_numpy_arrays_are_told_and_never_raise():
+    array = Variant("array", lambda x: by_loops(x).detach().numpy().repeat(2), "No array.")
+    exercise = Exercise(**vars(EXERCISE) | {"variants": (array,)})
+    told = judge(array.function, exercise)
+    assert told.variant == "array" and "expected a tensor, got a NumPy array" in told.lines[-1]
+    assert judge(rows_only, exercise).variant == ""
+
+
+def test_a_row_keeps_the_brackets_that_its_shape_counts():
+    assert judging.shown(torch.ones(1, 2)) == "[[1.0, 1.0]], shape (1, 2)"
+    assert judging.shown(torch.ones(1, 1, 1, 2)) == "[[1.0, 1.0]], shape (1, 1, 1, 2)"
 
 
 def test_warnings_are_no_part_of_a_verdict():

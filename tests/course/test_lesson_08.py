@@ -3,11 +3,13 @@
 import pytest
 import torch
 from answers_08 import (
+    NAMED,
     answer_loss_by_softplus,
     assign_by_target,
     generalized_box_iou_by_coordinates,
     match_cost_by_detaching,
     set_loss_by_hand,
+    set_loss_of_float32_weights,
     sine_positions_2d_without_helper,
     task_queries_by_repeating,
 )
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from minivl.course import plugged
 from minivl.course.exercise import find
-from minivl.course.judging import judge
+from minivl.course.judging import FIXED_DTYPE, judge
 from minivl.course.train import fit
 from minivl.models.unit import Unit, UnitTask
 from minivl.models.unit_encoders import UnitImageEncoder, UnitTextEncoder
@@ -39,11 +41,16 @@ def made_by(exercise, variant, place=0):
         ("task_queries", "averaged", [6, 7, 6, 7] * 2),
         ("sine_positions_2d", "x first", [0, -1, 0, 1, 0, 1, 0, 1]),
         ("sine_positions_2d", "starting at 0", [0, 1, 0, 1, 0, 1, 0, -1]),
+        ("sine_positions_2d", "linspace from 0", [0, 1] * 4),
+        ("generalized_box_iou", "hull without overlap", [1 / 7 - 8 / 9, -1, 1, -1]),
+        ("generalized_box_iou", "plus", [1 / 7 + 2 / 9, 1 / 3, 1, 0.7]),
         ("generalized_box_iou", "plain IoU", [1 / 7, 0, 1, 0]),
         ("generalized_box_iou", "overlap counted twice", [1 / 8 - 1 / 9, -1 / 3, 1.5, -0.7]),
         ("generalized_box_iou", "divided by union", [-1 / 7, -0.5, 1, -7 / 3]),
         ("match_cost", "log-probability", [-1.4892, 2.5986]),
         ("match_cost", "raw logits", [-3.0986, 1.5]),
+        ("match_cost", "softmax over queries", [-2.75, 1.25]),
+        ("match_cost", "nothing is the first class", [-2.2, 1.1667]),
         ("match_cost", "class sign", [-1.4, 1.8333]),
         ("match_cost", "GIoU sign", [1.4, 2.1667]),
         ("match_cost", "L2", [-2.6, 0.5809]),
@@ -55,9 +62,14 @@ def made_by(exercise, variant, place=0):
         ("set_loss", "mean over coordinates", [0.324543, 0.1, 0.75]),
         ("set_loss", "box losses divided by q", [0.324543, 0.2, 0.375]),
         ("set_loss", "similarity as loss", [0.324543, 0.4, 0.25]),
+        ("set_loss", "labels moved behind nothing", [1.323272, 0.4, 0.75]),
+        ("set_loss", "centre boxes into GIoU", [0.324543, 0.4, -8]),
+        ("set_loss", "factors inside", [0.324543, 2.0, 1.5]),
         ("answer_loss", "mean over answers", [0.753741]),
         ("answer_loss", "softmax", [1.210926]),
         ("answer_loss", "heaviest answer", [2.426015]),
+        ("answer_loss", "any share is a yes", [1.876709]),
+        ("answer_loss", "yes alone", [0.597670]),
         ("answer_loss", "batch sum", [4.522447]),
         ("answer_loss", "sigmoid twice", [2.491128]),
     ],
@@ -65,6 +77,22 @@ def made_by(exercise, variant, place=0):
 def test_what_mistakes_compute(name, variant, values):
     got = made_by(find(name), variant).flatten().tolist()
     assert got == pytest.approx(values, abs=6e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake"), [(name, mistake) for name, drafts in NAMED.items() for mistake in drafts]
+)
+def test_mistakes_are_named_however_they_are_written(name, mistake):
+    verdict = judge(NAMED[name][mistake], find(name))
+    assert (verdict.state, verdict.variant) == ("wrong", mistake)
+
+
+def test_a_crash_over_number_formats_names_its_inputs_and_its_results():
+    told = judge(set_loss_of_float32_weights, find("set_loss"))
+    assert told.message == FIXED_DTYPE and "expected scalar type" in told.lines[6]
+    names = [line[10:].partition(" = ")[0] for line in told.lines[:5]]
+    assert names == ["logits", "boxes", "query_index", "labels", "target_boxes"]
+    assert told.lines[5] == "expected  ce = 0.3245; l1 = 0.4; giou = 0.75"
 
 
 def test_far_boxes_in_mistakes_of_the_overlap():

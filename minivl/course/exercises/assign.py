@@ -85,8 +85,12 @@ def _as_arrays(cost):
     return linear_sum_assignment(cost.detach().numpy())
 
 
+def _as_lists(cost):
+    return [one.tolist() for one in _as_arrays(cost)]
+
+
 def _as_list_of_pairs(cost):
-    return list(zip(*(one.tolist() for one in _as_arrays(cost)), strict=True))
+    return list(zip(*_as_lists(cost), strict=True))
 
 
 def _as_tensor_of_pairs(cost):
@@ -97,9 +101,7 @@ def _first_come(cost):
     return torch.arange(min(cost.shape)), torch.arange(min(cost.shape))
 
 
-NO_PAIRS = (
-    "Two int64 tensors are expected, all queries in one and all targets in the other, no pairs."
-)
+TWO_TENSORS = "Two int64 tensors are expected: all queries in one, all targets in the other."
 
 ASSIGN = Exercise(
     target="minivl.objectives.detection.assign",
@@ -157,8 +159,9 @@ ASSIGN = Exercise(
             _as_arrays,
             "Two int64 tensors are expected: `torch.from_numpy` of each array.",
         ),
-        Variant("list of pairs", _as_list_of_pairs, NO_PAIRS),
-        Variant("tensor of pairs", _as_tensor_of_pairs, NO_PAIRS),
+        Variant("list of pairs", _as_list_of_pairs, TWO_TENSORS),
+        Variant("tensor of pairs", _as_tensor_of_pairs, TWO_TENSORS),
+        Variant("lists", _as_lists, TWO_TENSORS),
     ),
     call=_by_query,
 )
