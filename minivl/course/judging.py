@@ -54,6 +54,8 @@ PATIENCE = 3.0
 OF_FORMATS = re.compile(r"dtypes?\b|scalar type|datatype")
 WHOLE = re.compile(r"\b(long|int\d*|short|byte|bool)\b", re.IGNORECASE)
 """Words of torch's errors where number formats meet; where one counts, it is no float to mend."""
+NO_CLASS = re.compile(r"Target \S+ is out of bounds")
+"""Begins torch's error where a label has no logit: other indices go astray for other reasons."""
 FEW, LINES, WIDE = 4, 6, 50
 """More arguments than these few are shown short: so many lines, so many characters of each."""
 DOES_NOTHING = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
@@ -360,7 +362,7 @@ def resembled(
 
 
 def results(function: Callable, exercise: Exercise) -> list[Any]:
-    """What a function gives in every case: [value, gradients], or the type of its error."""
+    """What a function gives in every case: [value, gradients], or the kind of its error."""
     found: list[Any] = []
     for case in exercise.cases:
         outcome = call(lambda *a: exercise.result(function, a), case.make())
@@ -379,7 +381,10 @@ def promises(function: Callable, exercise: Exercise) -> list[bool]:
 
 
 def _trace(outcome: Outcome) -> Any:
-    return type(outcome.error).__name__ if outcome.error is not None else outcome.value
+    if outcome.error is None:
+        return outcome.value
+    name = type(outcome.error).__name__
+    return f"{name} of a class" if NO_CLASS.match(str(outcome.error)) else name
 
 
 def _same(a: Any, b: Any) -> bool:

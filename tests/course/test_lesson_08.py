@@ -9,6 +9,7 @@ from answers_08 import (
     generalized_box_iou_by_coordinates,
     match_cost_by_detaching,
     set_loss_by_hand,
+    set_loss_of_a_label_a_query,
     set_loss_of_float32_weights,
     sine_positions_2d_without_helper,
     task_queries_by_repeating,
@@ -85,6 +86,12 @@ def test_what_mistakes_compute(name, variant, values):
 def test_mistakes_are_named_however_they_are_written(name, mistake):
     verdict = judge(NAMED[name][mistake], find(name))
     assert (verdict.state, verdict.variant) == ("wrong", mistake)
+
+
+def test_an_index_astray_is_not_taken_for_a_class_too_many():
+    told = judge(set_loss_of_a_label_a_query, find("set_loss"))
+    assert "IndexError: index 1 is out of bounds" in told.lines[6]
+    assert (told.variant, told.message) == ("", "")
 
 
 def test_a_crash_over_number_formats_names_its_inputs_and_its_results():

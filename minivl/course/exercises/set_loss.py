@@ -69,7 +69,7 @@ def _losing(  # noqa: PLR0913  (one way to go wrong each)
         classes = labels.new_full(logits.shape[:1], empty)
         classes[where] = labels + moved
         weight = logits.new_ones(logits.shape[1])
-        weight[empty] = no_object if fixed is None else fixed
+        weight[min(empty, len(weight) - 1)] = no_object if fixed is None else fixed
         matched, count = boxes[where], divisor(len(labels), len(logits))
         overlap = overlaps(generalized_box_iou(prepared(matched), prepared(target_boxes)))
         arguments = (logits, classes, weight)
