@@ -14,15 +14,13 @@ from PIL import Image, ImageOps
 
 from minivl.data.examples import SceneSource, Split, to_tensor
 from minivl.data.scenes import Scene, scene
+from minivl.nn.resnet import IMAGENET
 
 NONE = -100
 """The label of a place in a batch where there is no box, or no attribute."""
 
 SIZES = ("large", "small")
 """The attributes that every thing of a scene has one of."""
-
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and deviation of red, green and blue from 0 to 1, as torchvision's ResNets were trained."""
 
 
 @dataclass(frozen=True)

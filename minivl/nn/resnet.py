@@ -19,6 +19,10 @@ EPS = 1e-6
 """Keeps an empty picture's places finite; DETR's code."""
 
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation of red, green and blue from 0 to 1, as torchvision's ResNets were trained."""
+
+
 def waves(positions: Tensor, width: int) -> Tensor:
     """Each position as sines and cosines by turns, from one radian a step to ever slower ones.
 
@@ -57,6 +61,12 @@ def masked_sine_positions(mask: Tensor, d: int, dtype: torch.dtype = torch.float
         for count, side in zip(counted, sides, strict=True)
     ]
     return torch.cat(parts, dim=3)
+
+
+def as_imagenet(image: Tensor) -> Tensor:
+    """image (b, 3, h, w) in [-1, 1] -> the same with ImageNet's mean and deviation for 0 and 1."""
+    mean, deviation = (image.new_tensor(numbers)[:, None, None] for numbers in IMAGENET)
+    return ((image + 1) / 2 - mean) / deviation
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -138,10 +148,14 @@ class ResNet(nn.Module):
         *,
         dilated: bool = True,
         frozen: Sequence[str] = ("conv1", "layer1"),
+        normalise: bool = False,
     ):
         """`layers`: blocks of each of the four. `dilated`: the last layer looks twice as far apart
-        in place of halving the picture again (DETR's DC5). `frozen` parts do not learn."""
+        in place of halving the picture again (DETR's DC5). `frozen` parts do not learn.
+        `normalise`: pictures come in [-1, 1], and are given the mean and the deviation of
+        ImageNet's, as torchvision's weights expect them."""
         super().__init__()
+        self.normalise = normalise
         self.stride = 16 if dilated else 32
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = FrozenBatchNorm2d(64)
@@ -158,7 +172,8 @@ class ResNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """image (b, 3, h, w) -> (b, 2048, h/stride, w/stride), rounded up."""
-        x = image.contiguous(memory_format=torch.channels_last)
+        x = as_imagenet(image) if self.normalise else image
+        x = x.contiguous(memory_format=torch.channels_last)
         x = F.relu(self.bn1(self.conv1(x)))
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):

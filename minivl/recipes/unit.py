@@ -91,7 +91,8 @@ class Backbone:
     lr_scale: float = 1.0
     """Its learning rate, relative to the rest's; the paper's is a fifth."""
     weights: Path | None = None
-    """Weights of torchvision's resnet50 to start from: a .safetensors file, or one of torch's."""
+    """Weights of torchvision's resnet50 to start from: a .safetensors file, or one of torch's.
+    Pictures are then given ImageNet's mean and deviation."""
 
     def check(self) -> None:
         """Refuse numbers that make no network, and weights that have no place (UserError)."""
@@ -119,6 +120,10 @@ class ImageEncoder:
     """A learned token of the task stands before the picture's."""
     residual: bool = True
     """What goes in is added to what comes out, as in the published code."""
+
+    def check(self) -> None:
+        """Refuse a width whose places have no waves (UserError)."""
+        require_field(self, "width", self.width % 4 == 0, "a multiple of four, for sines of places")
 
 
 @dataclass(frozen=True)
@@ -384,9 +389,11 @@ class UnitRecipe:
 
         if self.backbone.kind == "small":
             return SmallCNN(self.backbone.width, stride=self.backbone.stride)
-        network = ResNet()
-        if self.backbone.weights is not None:
-            fill_backbone(network, self.backbone.weights)
+        weights = self.backbone.weights
+        # Pictures of files may come with ImageNet's mean and deviation already.
+        network = ResNet(normalise=weights is not None and not self.files.pictures.imagenet)
+        if weights is not None:
+            fill_backbone(network, weights)
         return network
 
     def evaluate(self, source: "TextSource", model: "Unit", device: "torch.device") -> dict:
@@ -438,6 +445,10 @@ NOTES = {
 
 TOPICS = ("noun.animal", "noun.plant", "noun.food", "noun.person", "noun.artifact")
 """What the definitions of gloss-kinds are about."""
+
+COCO_AT_BASE = Task(share=0.20, classes=91)
+VISUAL_GENOME_AT_BASE = Task(share=0.07, classes=1601, attributes=401)
+"""The published numbers, for scenes in the place of each data set as for itself."""
 
 SIZES: dict[str, UnitRecipe] = {
     "test": UnitRecipe(
@@ -508,14 +519,21 @@ SIZES: dict[str, UnitRecipe] = {
     ),
     "base": UnitRecipe(
         size="base",
-        scene_detection=Task(share=0.20, classes=91),
-        scene_attributes=Task(share=0.07, classes=1601, attributes=401),
+        scene_detection=COCO_AT_BASE,
+        scene_attributes=VISUAL_GENOME_AT_BASE,
         scene_vqa=Task(share=0.26, classes=3129),
         scene_ve=Task(share=0.12),
         caption_answers=Task(share=0.10),
         scene_sentences=Task(share=0.10),
         caption_pairs=Task(share=0.10),
         gloss_kinds=Task(share=0.05),
+        coco=COCO_AT_BASE,
+        visual_genome=VISUAL_GENOME_AT_BASE,
+        qnli=Task(share=0.10),
+        mnli_matched=Task(share=0.10),
+        mnli_mismatched=Task(share=0.10),
+        qqp=Task(share=0.10),
+        sst_2=Task(share=0.05),
         backbone=Backbone(kind="resnet50", lr_scale=0.2),
         image=ImageEncoder(width=256, depth=6, heads=8, mlp_ratio=8),
         text=TextEncoder(width=768, depth=12, heads=12, positions=512),

@@ -190,3 +190,13 @@ def test_the_small_one_learns_everywhere(normal):
     assert all(parameter.grad.any() for parameter in network.parameters())
     with pytest.raises(ValueError, match="power of two"):
         SmallCNN(8, stride=6)
+
+
+def test_pictures_are_normalised_as_torchvision_does(normal):
+    from torchvision.transforms.v2.functional import normalize
+
+    network = ResNet((1, 1, 1, 1)).double()
+    image = normal(0, 2, 3, 33, 40).sigmoid()
+    expected = network(normalize(image, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    network.normalise = True
+    torch.testing.assert_close(network(2 * image - 1), expected)

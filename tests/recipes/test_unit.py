@@ -273,8 +273,11 @@ def test_a_backbone_starts_from_the_file_that_is_named(tmp_path):
     given = ResNet().state_dict()
     save_file(given | {"fc.bias": torch.zeros(1000)}, file)
     flags = ["--backbone.kind", "resnet50", "--backbone.weights", str(file)]
-    filled = recipe_of(*flags).build_backbone().state_dict()
+    network = recipe_of(*flags).build_backbone()
+    filled = network.state_dict()
     assert all(torch.equal(filled[name], value) for name, value in given.items())
+    assert network.normalise, "torchvision's weights know ImageNet's mean and deviation"
+    assert not recipe_of(*flags, "--files.pictures.imagenet").build_backbone().normalise
     save_file({"conv1.weight": given["conv1.weight"]}, file)
     with pytest.raises(UserError, match="holds no resnet50 of torchvision"):
         recipe_of(*flags).build_backbone()
@@ -296,6 +299,7 @@ def test_idle_weights_decay_as_published_where_asked():
         (["--scene-vqa.share", "0"], "leave it out of --tasks"),
         (["--backbone.stride", "12"], "a power of two"),
         (["--backbone.weights", "there.pth"], "resnet50"),
+        (["--image.width", "30"], "a multiple of four"),
     ],
 )
 def test_bad_flags_are_refused_by_name(flags, told):
@@ -304,6 +308,24 @@ def test_bad_flags_are_refused_by_name(flags, told):
 
 
 # Published sizes.
+
+
+def test_base_trains_as_published():
+    """Hu and Singh 2021, section 4.1, and the published configuration of the shared decoder."""
+    base = UnitRecipe.at_size("base")
+    training = base.training
+    assert (training.steps, training.batch_size, training.lr) == (500_000, 64, 5e-5)
+    assert (training.warmup_steps, training.weight_decay, training.clip_norm) == (2000, 1e-4, 0.1)
+    shares = {"coco": 0.20, "visual-genome": 0.07, "scene-ve": 0.12, "scene-vqa": 0.26,
+              "qnli": 0.10, "mnli-mismatched": 0.10, "qqp": 0.10, "sst-2": 0.05}  # fmt: skip
+    assert {task: base.settings(task).share for task in shares} == shares
+    assert sum(shares.values()) == pytest.approx(1)
+    own = ("scene-detection", "scene-attributes", "caption-answers", "scene-sentences",
+           "caption-pairs", "gloss-kinds")  # fmt: skip
+    real = ("coco", "visual-genome", "qnli", "mnli-mismatched", "qqp", "sst-2")
+    assert [base.settings(a) for a in own] == [base.settings(b) for b in real]
+    rooms = base.settings("coco").classes, base.settings("visual-genome").attributes
+    assert rooms == (91, 401) and base.settings("scene-vqa").classes == 3129
 
 
 def test_base_has_the_published_parts(count_weights):
