@@ -6,8 +6,9 @@ the file.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from minivl.data.coco_file import Picture, read_annotations
 from minivl.data.images import open_image
 from minivl.data.stream import CorruptSample, epoch_order
 from minivl.errors import DataError, require_field
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+"""By which a picture of a folder is known."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,11 @@ class CocoBoxes:
         training: bool = False,
         seed: int = 0,
         classes: Sequence[str] | None = None,
+        folder_shared: bool = False,
     ):
         """`classes`: the names that a model has learned, in the order of their numbers; else those
-        of the file. Raises DataError for a file that is none, or that has no box."""
+        of the file. `folder_shared`: pictures that the file does not name are of another file.
+        Raises DataError for a file that is none, or that has no box."""
         self.images, self.data = Path(images), data or CocoData()
         self.data.check()
         self.endless, self.seed = training, seed
@@ -95,6 +101,9 @@ class CocoBoxes:
             classes=classes,
         )
         self.pictures, self.faults = read.pictures, read.faults
+        if not folder_shared:
+            named = (picture.file_name for picture in self.pictures)
+            self.faults = replace(self.faults, unlisted=unlisted(self.images, named))
         self.classes, self.attribute_names = read.classes, read.attribute_names
 
     def __len__(self) -> int:
@@ -160,6 +169,16 @@ class CocoBoxes:
             )
             raise CorruptSample(str(path), found)
         return image
+
+
+def unlisted(folder: Path, named: Iterable[str]) -> tuple[str, ...]:
+    """Pictures that lie in a folder and are not among those named; none if it cannot be read."""
+    try:
+        there = os.listdir(folder)
+    except OSError:
+        return ()
+    known = set(named)
+    return tuple(sorted(n for n in there if Path(n).suffix.lower() in SUFFIXES and n not in known))
 
 
 def augmented(

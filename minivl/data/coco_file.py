@@ -20,17 +20,18 @@ ATTRIBUTES = 16
 """Most attributes of one box, as in UniT's Visual Genome."""
 
 FAULTS = {
-    "clipped": "boxes cut off at the border of their picture",
-    "outside": "boxes wholly outside of their picture, left out",
+    "clipped": "boxes cut off at the border of the picture",
+    "outside": "boxes wholly outside of the picture, left out",
     "empty": "boxes without an area, left out",
     "unknown class": "boxes of a class that is not in the list, left out",
     "no picture": "boxes of a picture that is not in the list, left out",
     "unknown attribute": "boxes with an attribute that is not in the list, which was left out",
     "many attributes": f"boxes with more than {ATTRIBUTES} attributes, of which the first are kept",
     "crowd": "boxes around a crowd, neither learned nor counted as missed",
-    "without boxes": "pictures without boxes, kept as pictures of nothing",
+    "without boxes": "pictures without boxes, kept and shown with nothing to find",
 }
-"""Kind -> in words. The last two are no mistakes; they are counted like them."""
+"""Kind -> in words, what is counted first. The last two are no mistakes; they are counted like
+them."""
 
 EDGE = 1e-3
 """Pixels by which a box may stand over the border before it counts as cut off: rounded numbers."""
@@ -59,15 +60,34 @@ class Faults:
     """Boxes that are left."""
     ids: Mapping[str, tuple[int, ...]]
     """Kind, one of `FAULTS` -> the annotations, or the pictures, of that kind."""
+    unlisted: tuple[str, ...] = ()
+    """Pictures of the folder that the file does not name."""
 
     def report(self) -> str:
         """One line: how many of each kind, and the first three of them."""
-        parts = [f"{self.path.name}: {self.boxes:,} boxes in {self.pictures:,} pictures"]
+        boxes, pictures = counted(self.boxes, "boxes"), counted(self.pictures, "pictures")
+        parts = [f"{self.path.name}: {boxes} in {pictures}"]
         for kind, found in self.ids.items():
-            what = "pictures" if kind == "without boxes" else "annotations"
-            first = ", ".join(map(str, found[:3])) + (", ..." if len(found) > 3 else "")
-            parts.append(f"{len(found):,} {FAULTS[kind]} ({what} {first})")
+            what = "picture" if kind == "without boxes" else "annotation"
+            what += "s" if len(found) > 1 else ""
+            parts.append(f"{counted(len(found), FAULTS[kind])} ({what} {_first(found)})")
+        if self.unlisted:
+            found = counted(
+                len(self.unlisted), "pictures of the folder that the file does not name"
+            )
+            parts.append(f"{found} ({_first(self.unlisted)})")
         return "; ".join(parts)
+
+
+def counted(number: int, things: str) -> str:
+    """How many boxes or pictures, the first of these words: "1 box of ...", "2 boxes of ..."."""
+    word, *more = things.split(" ", 1)
+    one = {"boxes": "box", "pictures": "picture"}[word]
+    return " ".join([f"{number:,}", one if number == 1 else word, *more])
+
+
+def _first(found: Sequence[object]) -> str:
+    return ", ".join(map(str, found[:3])) + (", ..." if len(found) > 3 else "")
 
 
 @dataclass(frozen=True)

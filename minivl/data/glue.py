@@ -95,11 +95,14 @@ class Rows:
 
     def report(self) -> str:
         """One line: how many were read, how many were not, and the first three of these."""
-        said = f"{self.path.name}: {len(self.good):,} examples"
+        # Every task has a train.tsv: the folder says of which this is.
+        said = f"{self.path.parent.name}/{self.path.name}: {len(self.good):,} example"
+        said += "s" if len(self.good) > 1 else ""
         if not self.skipped:
             return said
         first = "; ".join(map(str, self.skipped[:3])) + ("; ..." if len(self.skipped) > 3 else "")
-        return f"{said}, {len(self.skipped):,} broken lines left out ({first})"
+        lines = "broken line" if len(self.skipped) == 1 else "broken lines"
+        return f"{said}, {len(self.skipped):,} {lines} left out ({first})"
 
 
 def read_glue(path: Path, task: GlueTask) -> Rows:
@@ -108,8 +111,7 @@ def read_glue(path: Path, task: GlueTask) -> Rows:
     DataError for a file that is missing, empty, no text, without a column, without labels, with a
     label that is none of the task's, or without one whole line.
     """
-    form = FORMS[task]
-    lines = _lines(path)
+    form, lines = FORMS[task], _lines(path)
     header = next(lines, (1, []))[1]
     places = _places(path, form, header)
     good: list[Row] = []
@@ -129,6 +131,11 @@ def read_glue(path: Path, task: GlueTask) -> Rows:
     if not good:
         raise DataError(f"{path} holds no whole example", "fetch the file again")
     return Rows(path, tuple(good), tuple(skipped))
+
+
+def check_columns(path: Path, task: GlueTask) -> None:
+    """Refuse a file that is missing, empty, or without a column of the task (DataError)."""
+    _places(path, FORMS[task], next(_lines(path), (1, []))[1])
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -172,6 +179,12 @@ def _fault(cells: list[str], header: list[str], texts: list[str]) -> str:
     return "" if all(text.strip() for text in texts) else "a sentence is empty"
 
 
+def path_of(folder: Path, task: GlueTask, split: Literal["train", "test"]) -> Path:
+    """Where GLUE's archive, unpacked in a folder, has a task's file; test: its `dev` file."""
+    form = FORMS[task]
+    return Path(folder) / form.folder / ("train.tsv" if split == "train" else form.dev)
+
+
 class GlueExamples:
     """The examples of one task and split, in the file's order. Index in, example out."""
 
@@ -194,8 +207,7 @@ class GlueExamples:
                 f"max_length is {max_length}", f"{task} needs {pieces} or more for words and signs"
             )
         self.form, self.text, self.max_length = FORMS[task], text, max_length
-        name = "train.tsv" if split == "train" else self.form.dev
-        self.rows = read_glue(Path(folder) / self.form.folder / name, task)
+        self.rows = read_glue(path_of(folder, task, split), task)
 
     def __len__(self) -> int:
         return len(self.rows.good)

@@ -154,8 +154,30 @@ def test_each_fault_is_named_and_counted(folder, kind):
     assert (found.boxes, found.pictures) == (left, 3)
     report = found.report()
     assert "\n" not in report and "instances.json" in report
-    assert f"1 {FAULTS[kind]} (annotations 20)" in report
-    assert "(pictures 2)" in report
+    assert f"1 {FAULTS[kind].replace('boxes', 'box', 1)} (annotation 20)" in report
+    assert "1 picture without boxes" in report and "(picture 2)" in report
+
+
+def test_pictures_that_the_file_does_not_name_are_counted_unless_they_are_of_another_file(folder):
+    images, path = folder(document(GOOD))
+    for name in ("new.png", "NEW.JPG", "more.jpeg", "some.png", "notes.txt"):
+        (images / name).write_bytes(b"")
+    told = CocoBoxes(images, path, SMALL).faults.report()
+    assert (
+        "4 pictures of the folder that the file does not name (NEW.JPG, more.jpeg, new.png, ...)"
+        in told
+    )
+    assert "does not name" not in CocoBoxes(images, path, SMALL, folder_shared=True).faults.report()
+    assert "does not name" not in CocoBoxes(images / "no", path, SMALL).faults.report()
+
+
+def test_one_is_told_of_as_one(folder):
+    images, path = folder(document(GOOD[2:], [image(3, 40, 30)]))
+    (images / "new.png").write_bytes(b"")
+    assert CocoBoxes(images, path, SMALL).faults.report() == (
+        "instances.json: 1 box in 1 picture; "
+        "1 picture of the folder that the file does not name (new.png)"
+    )
 
 
 def test_faults_of_one_kind_are_listed_in_part(folder):
@@ -204,7 +226,7 @@ def test_the_area_is_that_of_the_outline_where_it_is_given(folder):
 
 
 def test_nothing_left_is_an_error(folder):
-    with pytest.raises(DataError, match=r"no box is left.*boxes wholly outside"):
+    with pytest.raises(DataError, match=r"no box is left.*1 box wholly outside"):
         faults(folder, [WRONG["outside"]])
     with pytest.raises(DataError, match="no box is left"):
         faults(folder, [WRONG["crowd"]])

@@ -120,7 +120,8 @@ def test_broken_lines_are_left_out_counted_and_listed(tmp_path):
         ["2", "5", "6", "why d", "  ", "0"],
         [*good, "0"],
     ]
-    read = read_glue(write(tmp_path / "train.tsv", rows), "qqp")
+    path = tmp_path / "QQP" / "train.tsv"
+    read = read_glue(write(path, rows), "qqp")
     assert [row.texts for row in read.good] == [("why a", "why b")] * 2
     assert [(broken.where, broken.why) for broken in read.skipped] == [
         ("line 3", "4 columns instead of 6"),
@@ -129,11 +130,13 @@ def test_broken_lines_are_left_out_counted_and_listed(tmp_path):
         ("line 7", "7 columns instead of 6"),
     ]
     assert read.report() == (
-        "train.tsv: 2 examples, 4 broken lines left out (line 3: 4 columns instead of 6; "
+        "QQP/train.tsv: 2 examples, 4 broken lines left out (line 3: 4 columns instead of 6; "
         "line 4: 3 columns instead of 6; line 6: a sentence is empty; ...)"
     )
-    clean = read_glue(write(tmp_path / "train.tsv", rows[:2]), "qqp")
-    assert clean.report() == "train.tsv: 1 examples"
+    clean = read_glue(write(path, rows[:2]), "qqp")
+    assert clean.report() == "QQP/train.tsv: 1 example"
+    one = read_glue(write(path, rows[:3]), "qqp").report()
+    assert "1 broken line left out (line 3: 4 columns instead of 6)" in one
 
 
 QQP = HEADERS["qqp"]
