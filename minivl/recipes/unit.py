@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from minivl.data.stream import Stream
     from minivl.data.texts import TextSource
     from minivl.models.unit import Unit, UnitTask
+    from minivl.nn.bert import Bert
     from minivl.nn.resnet import ResNet
 
 SET_LOSSES = ("class", "l1", "giou", "attributes")
@@ -91,8 +92,8 @@ class Backbone:
     lr_scale: float = 1.0
     """Its learning rate, relative to the rest's; the paper's is a fifth."""
     weights: Path | None = None
-    """Weights of torchvision's resnet50 to start from: a .safetensors file, or one of torch's.
-    Pictures are then given ImageNet's mean and deviation."""
+    """Weights to start from: a file of torchvision's resnet50, or one of DETR's, whose backbone is
+    taken. Pictures are then given ImageNet's mean and deviation."""
 
     def check(self) -> None:
         """Refuse numbers that make no network, and weights that have no place (UserError)."""
@@ -142,6 +143,8 @@ class TextEncoder:
     """A learned token of the task stands before the words."""
     first_word_only: bool = True
     """The decoder sees [CLS] alone, but for scene-vqa, as in the published code."""
+    weights: Path | None = None
+    """Weights of BERT to start from, as transformers names them: of bert-base-uncased at base."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +251,8 @@ class UnitRecipe:
         most = self.data.objects[1]
         enough = self.decoder.box_queries >= most
         require_field(self.decoder, "box_queries", enough, f"at least the {most} things of a scene")
+        fits = self.text.weights is None or self.norm == "post"
+        require_field(self.text, "weights", fits, "none, or give --norm post: BERT's norms are so")
         require_field(self.decoder, "answer_queries", self.decoder.answer_queries >= 1, "1 or more")
         fits = self.texts.max_length <= self.text.positions
         expected = f"at most what the text encoder reads, text.positions {self.text.positions}"
@@ -337,6 +342,8 @@ class UnitRecipe:
             text = {name: getattr(self.text, name) for name in ("width", "depth", "heads")}
             words = {"vocab_size": len(source.text), "max_length": self.text.positions}
             bert = Bert(**text, **words, **block)
+            if self.text.weights is not None:
+                fill_bert(bert, self.text.weights)
             text_encoder = UnitTextEncoder(bert, tasks=len(tasks), task_token=self.text.task_token)
         model = Unit(
             image_encoder,
@@ -416,16 +423,31 @@ class UnitRecipe:
 
 
 def fill_backbone(network: "ResNet", path: Path) -> None:
-    """torchvision's weights of a file, its classifier left out. UserError for those of another."""
+    """torchvision's weights of a file, its classifier left out, or the backbone of a file of DETR.
+
+    UserError for those of another network.
+    """
     from minivl.weights import files
 
-    found = network.load_state_dict(files.read(path), strict=False)
+    given, body = files.read(path), "backbone.0.body."
+    if detr := {name: value for name, value in given.items() if name.startswith(body)}:
+        given = {name.removeprefix(body): value for name, value in detr.items()}
+    found = network.load_state_dict(given, strict=False)
     strange = [name for name in found.unexpected_keys if not name.startswith("fc.")]
     if wrong := [*found.missing_keys, *strange]:
         raise UserError(
             f"{path} holds no resnet50 of torchvision: {wrong[0]} is lacking or too much",
-            "name a file of its state_dict",
+            "name a file of its state_dict, or of DETR's",
         )
+
+
+def fill_bert(bert: "Bert", path: Path) -> None:
+    """The encoder of a file of BERT. UserError for another file, or one of another size."""
+    from minivl.weights import files, starts
+
+    named = starts.from_bert(files.read(path), fusion_depth=0)
+    own = {name for name in named if name.startswith("text_encoder.")}
+    starts.load(bert, {name.removeprefix("text_encoder."): named[name] for name in own})
 
 
 @cache

@@ -246,6 +246,23 @@ def test_a_task_without_its_files_is_refused(task, tmp_path):
 # Options.
 
 
+def widest_of_mlp(model):
+    """The largest weight behind 32 inputs: up to 1 / sqrt(32) in torch's own start, and more in
+    Xavier's."""
+    return model.decoders[0].blocks[0].mlp.fc1.weight.abs().max()
+
+
+def dropped(model):
+    """What is dropped of pictures, words, what queries know, and before an answer."""
+    layers = (
+        model.image_encoder.transformer.blocks[0],
+        model.text_encoder.bert,
+        model.decoders[0].blocks[0],
+        model.heads["scene-ve"],
+    )
+    return [layer.dropout.p for layer in layers]
+
+
 @pytest.mark.parametrize(
     ("flags", "holds"),
     [
@@ -260,6 +277,13 @@ def test_a_task_without_its_files_is_refused(task, tmp_path):
          and not m.tasks["scene-vqa"].first_word_only),
         (["--all-blocks-answer"], lambda m: m.all_blocks_answer),
         (["--no-object", "0.3"], lambda m: m.no_object == 0.3),
+        (["--decoder.no-shared"], lambda m: widest_of_mlp(m) > 1 / math.sqrt(32)),
+        (["--decoder.no-shared", "--decoder.init", "official"],
+         lambda m: 0.95 / math.sqrt(32) < widest_of_mlp(m) <= 1 / math.sqrt(32)),
+        (["--backbone.lr-scale", "0.2"],
+         lambda m: m.lr_scales == {"image_encoder.backbone": 0.2}),
+        ([], lambda m: dropped(m) == [0, 0, 0, 0]),
+        (["--dropout", "0.3"], lambda m: dropped(m) == [0.3, 0.3, 0.3, 0.3]),
     ],
 )  # fmt: skip
 def test_the_published_code_s_choices_are_flags(flags, holds):
@@ -278,12 +302,16 @@ def test_a_backbone_starts_from_the_file_that_is_named(tmp_path):
     assert all(torch.equal(filled[name], value) for name, value in given.items())
     assert network.normalise, "torchvision's weights know ImageNet's mean and deviation"
     assert not recipe_of(*flags, "--files.pictures.imagenet").build_backbone().normalise
+    detr = {f"backbone.0.body.{name}": 2 * value for name, value in given.items()}
+    save_file(detr | {"query_embed.weight": torch.zeros(2, 2)}, file)
+    filled = recipe_of(*flags).build_backbone().state_dict()
+    assert all(torch.equal(filled[name], 2 * value) for name, value in given.items())
     save_file({"conv1.weight": given["conv1.weight"]}, file)
     with pytest.raises(UserError, match="holds no resnet50 of torchvision"):
         recipe_of(*flags).build_backbone()
 
 
-def test_idle_weights_decay_as_published_where_asked():
+def test_a_flag_has_idle_weights_decay_and_base_skips_them():
     assert recipe_of("--idle", "decayed").training.idle == "decayed"
     assert UnitRecipe.at_size("base").training.idle == "skipped"
 
@@ -300,11 +328,34 @@ def test_idle_weights_decay_as_published_where_asked():
         (["--backbone.stride", "12"], "a power of two"),
         (["--backbone.weights", "there.pth"], "resnet50"),
         (["--image.width", "30"], "a multiple of four"),
+        (["--text.weights", "bert.bin"], "--norm post"),
     ],
 )
 def test_bad_flags_are_refused_by_name(flags, told):
     with pytest.raises(UserError, match=told):
         check_fields(recipe_of(*flags))
+
+
+def test_bert_starts_from_a_file_of_transformers(tmp_path):
+    from transformers import BertConfig, BertForPreTraining
+
+    source = recipe_of().load_source()
+    small = BertConfig(
+        vocab_size=len(source.text), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=128, max_position_embeddings=32,
+    )  # fmt: skip
+    theirs = BertForPreTraining(small).eval()
+    file = tmp_path / "bert.bin"
+    torch.save(theirs.state_dict(), file)
+    recipe = recipe_of("--text.weights", str(file), "--norm", "post")
+    check_fields(recipe)
+    bert = recipe.build_model(source).eval().text_encoder.bert
+    ids = torch.arange(12).view(2, 6)
+    with torch.no_grad():
+        expected = theirs.bert(input_ids=ids).last_hidden_state
+        torch.testing.assert_close(bert(ids, torch.ones_like(ids)), expected, atol=1e-5, rtol=1e-4)
+    with pytest.raises(UserError, match="in the weights"):
+        replace(recipe, text=replace(recipe.text, width=64)).build_model(source)
 
 
 # Published sizes.
