@@ -547,6 +547,8 @@ ablation(study=UNIT_LABELS)
 # | picture into the decoder | encoder's output | plus what went in | as the code; `--image.no-residual` |
 # | text into the decoder | all words, or [CLS] | [CLS] but for VQA | as the code |
 # | first weights of decoders | – | shared: Xavier; separate: torch's | Xavier; `--decoder.init official` |
+# | where it starts | BERT, DETR's backbone | the same | noise; `--text.weights`, `--backbone.weights` |
+# | tasks not drawn | – | their weights decay | rest; `--idle decayed` |
 # | earlier decoder blocks | learn boxes | not answers | as the code; `--all-blocks-answer` |
 # | ReLU of the attributes' head | – | after its last layer | between its layers; `--attribute-relu last` |
 # | norm | after each layer | after | after at `base`, before at tiny |
