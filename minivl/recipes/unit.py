@@ -9,7 +9,7 @@ small   an estimated few hours on one modest GPU
 base    ResNet-50, BERT-base and the published numbers; many GPUs through torchrun
 
 One task alone, or some of them:
-  --tasks scene-detection
+  --tasks scene-detection --steps 1000
   --tasks scene-detection scene-vqa
 
 Files as published, where you have them:
@@ -309,8 +309,9 @@ class UnitRecipe:
     def build_stream(self, source: "TextSource", task: TaskName, seed: int) -> "Stream":
         """A task's examples, drawn as often as its share says."""
         from minivl.data.stream import First, Stream
-        from minivl.data.unit_tasks import OfTask, task_examples
+        from minivl.data.unit_tasks import OfTask, check_files, task_examples
 
+        check_files(self.files, self.tasks, self.decoder.box_queries)
         read = task_examples(source, task, "train", seed, self.files)
         if task in REAL_BOXES:
             tell_once(read.faults.report())

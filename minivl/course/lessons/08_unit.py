@@ -599,9 +599,10 @@ progress()
 # worth.
 #
 # ```
-# minivl train unit --size tiny                          # all eight tasks, minutes on two cores
-# minivl train unit --size tiny --tasks scene-detection  # boxes alone
-# minivl train unit --size base --dry-run                # its work and memory
+# minivl train unit --size tiny                                        # eight tasks, six minutes
+# minivl train unit --size tiny --tasks scene-detection --steps 1000   # boxes alone, two minutes
+# minivl show runs/unit_tiny photo.jpg "what is on the left"           # ask it
+# minivl train unit --size base --dry-run                              # its work and memory
 # torchrun --nproc-per-node 8 -m minivl train unit --size base --out runs/unit
 # ```
 #
