@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from minivl.evaluation.metric import Metric
@@ -16,6 +16,34 @@ COLUMNS = {
     "glosses": "glosses (never read)",
     "captions": "captions (new pairs)",
 }
+PUBLISHED = (
+    "coco",
+    "visual-genome",
+    "qnli",
+    "mnli-matched",
+    "mnli-mismatched",
+    "qqp",
+    "sst-2",
+)
+"""Tasks that other people's files ask: no artist of ours drew for them."""
+PUBLISHED_FILES = "published validation files"
+"""The column of these tasks, in place of "validation"."""
+SENTENCES = ("caption-answers", "scene-sentences", "caption-pairs", "gloss-kinds")
+SENTENCES_ALONE = "validation (sentences alone)"
+"""Tasks without a picture, and what "validation" is called over rows that are theirs alone."""
+
+
+def of_boxes(task: str, label: str) -> dict[str, str]:
+    """The rows of a task that asks for boxes."""
+    return {
+        f"{task}/ap50": f"{label}, AP50",
+        f"{task}/ap": f"{label}, AP",
+        f"{task}/ap_small": "- small ones",
+        f"{task}/ap_medium": "- medium ones",
+        f"{task}/ap_large": "- large ones",
+    }
+
+
 GROUPS: tuple[dict[str, str], ...] = (
     {
         "retrieval/image_to_text_r1": "image -> text R@1",
@@ -79,16 +107,10 @@ GROUPS: tuple[dict[str, str], ...] = (
         "mlm/by_neighbours": "- neighbour table",
     },
     {
-        "scene-detection/ap50": "boxes, AP50",
-        "scene-detection/ap": "boxes, AP",
-        "scene-attributes/ap50": "boxes with attributes, AP50",
-        "scene-attributes/ap": "boxes with attributes, AP",
+        **of_boxes("scene-detection", "boxes"),
+        **of_boxes("scene-attributes", "boxes with attributes"),
         "scene-attributes/size": "size told, of all things",
         "scene-attributes/colour": "colour told, of coloured things",
-        "coco/ap50": "COCO, AP50",
-        "coco/ap": "COCO, AP",
-        "visual-genome/ap50": "Visual Genome, AP50",
-        "visual-genome/ap": "Visual Genome, AP",
     },
     {
         "scene-vqa/accuracy": "questions about pictures",
@@ -111,6 +133,8 @@ GROUPS: tuple[dict[str, str], ...] = (
         "scene-sentences/scenery": "- about scenery (a forest)",
         "caption-pairs/accuracy": "do two captions say the same?",
         "gloss-kinds/accuracy": "living thing or artifact?",
+        **of_boxes("coco", "COCO"),
+        **of_boxes("visual-genome", "Visual Genome"),
         "qnli/accuracy": "QNLI",
         "mnli-matched/accuracy": "MNLI, matched",
         "mnli-mismatched/accuracy": "MNLI, mismatched",
@@ -120,25 +144,14 @@ GROUPS: tuple[dict[str, str], ...] = (
 )
 """Rows of one stage after another: the last of all first, then those before in their order.
 
-One word of a label is at most as wide as its column, and no two labels are alike.
+One word of a label is at most as wide as its column. A dash ties a label to the one above it; of
+the others no two are alike.
 """
 ROWS = {name: label for group in GROUPS for name, label in group.items()}
-BOXES = {
-    "scene-detection": "boxes",
-    "scene-attributes": "boxes with attributes",
-    "coco": "COCO",
-    "visual-genome": "Visual Genome",
-}
-"""Tasks that ask for boxes, as the rows above call them."""
 FINER = {
-    f"{task}/{measure}": f"{label}, {words}"
-    for task, label in BOXES.items()
-    for measure, words in {
-        "ap75": "AP75",
-        "ap_small": "AP of small ones",
-        "ap_medium": "AP of medium ones",
-        "ap_large": "AP of large ones",
-    }.items()
+    name.replace("/ap50", "/ap75"): label.replace("AP50", "AP75")
+    for name, label in ROWS.items()
+    if name.endswith("/ap50")
 }
 """How the report calls what the short table leaves out."""
 GROUNDED = tuple(
@@ -186,10 +199,16 @@ def rows(metrics: Metrics, *, full: bool = False) -> list[tuple[str, Cells]]:
         split, _, name = key.partition("/")
         metric = _metric(value)
         if metric is not None and name not in LEFT_OUT:
-            found.setdefault(name, {})[split] = metric
+            found.setdefault(name, {})[column(split, name)] = metric
     names = [name for name, cells in found.items() if cells]
     chosen = names if full else shortened(names)
     return [(ROWS.get(name, name), found[name]) for name in chosen]
+
+
+def column(split: str, name: str) -> str:
+    """Where a number stands: under its split, or with those of published files."""
+    of_files = split == "validation" and name.partition("/")[0] in PUBLISHED
+    return PUBLISHED_FILES if of_files else split
 
 
 def names_alone() -> dict[str, str]:
@@ -230,14 +249,18 @@ def table(metrics: Metrics, width: int = WIDTH) -> str:
 
 
 def blocks(lines: list[tuple[str, Cells]]) -> list[tuple[list[str], list[tuple[str, Cells]]]]:
-    """(splits, rows) of tables that are at most three splits wide, in the order of the rows."""
+    """(splits, rows) of tables that are at most three splits wide, in the order of the rows.
+
+    Published files have tables of their own: they share no split with what is drawn here.
+    """
     found: list[tuple[list[str], list[tuple[str, Cells]]]] = []
     for label, cells in lines:
         own = sorted(cells, key=_place)
         if found:
             splits, block = found[-1]
             together = sorted({*splits, *own}, key=_place)
-            if len(together) <= max(ABREAST, len(own)):
+            alike = (PUBLISHED_FILES in splits) == (PUBLISHED_FILES in own)
+            if alike and len(together) <= max(ABREAST, len(own)):
                 splits[:] = together
                 block.append((label, cells))
                 continue
@@ -251,6 +274,15 @@ def _place(split: str) -> tuple[int, str]:
     return (known.index(split), "") if split in COLUMNS else (len(known), split)
 
 
+def heading(split: str, labels: Iterable[str]) -> str:
+    """A column's heading over the rows of these labels."""
+    if split == "validation" and set(labels) <= {
+        label for name, label in ROWS.items() if name.partition("/")[0] in SENTENCES
+    }:
+        return SENTENCES_ALONE
+    return COLUMNS.get(split, split)
+
+
 def _block(splits: list[str], lines: list[tuple[str, Cells]], width: int) -> str:
     from rich.console import Console
     from rich.table import Table
@@ -258,7 +290,7 @@ def _block(splits: list[str], lines: list[tuple[str, Cells]], width: int) -> str
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="")
     drawn.add_column("% (95 % interval)", width=LABEL, overflow="fold")
     for split in splits:
-        drawn.add_column(COLUMNS.get(split, split), width=CELL)
+        drawn.add_column(heading(split, (label for label, _ in lines)), width=CELL)
     for label, cells in lines:
         drawn.add_row(label, *(_cell(cells.get(split)) for split in splits))
     out = io.StringIO()

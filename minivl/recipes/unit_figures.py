@@ -215,6 +215,7 @@ def looked(model: "OneTask", examples: TaskExamples, number: int, device: torch.
         right=tuple(asked.shares),
         picture=on_picture(looks[:, : looks.shape[1] - read], example),
         said=looks[:, looks.shape[1] - read :],
+        soft=task.soft,
     )
 
 

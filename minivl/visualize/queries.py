@@ -60,9 +60,9 @@ JUDGED_ALONE = (
     "In brackets: how sure it is. Each answer has a yes or no of its own: those of all answers are "
     "not parts of 100 %."
 )
-VERDICT = (
-    "In brackets: how sure it is, of 100 % for the three verdicts. Grey in a picture: a part is "
-    "hidden; what is said of it cannot be decided, so it is neutral."
+JUDGED_TOGETHER = "In brackets: how sure it is, of 100 % for all answers together."
+HIDDEN = (
+    "Grey in a picture: a part is hidden; what is said of it cannot be decided, so it is neutral."
 )
 FIRST_WORD = "Of the words the decoder sees only [CLS], which has heard them all."
 MARKS = "[CLS] and [SEP]: the marks at both ends of the words."
@@ -131,6 +131,8 @@ class Looked:
     """(l, gh, gw): weights of the picture's cells in the l blocks."""
     said: np.ndarray
     """(l, t): weights of the words."""
+    soft: bool = False
+    """Whether each answer has a yes or no of its own, so that `share` is no part of one whole."""
 
     @property
     def verdict(self) -> str:
@@ -169,9 +171,10 @@ def asked_where(asked: Sequence[Looked], *, title: str = "Where an answer comes 
 
 def key_of(asked: Sequence[Looked]) -> str:
     """What the marks of these questions, or claims, mean."""
-    claims = any(answer in VERDICTS for one in asked for answer in (one.answer, *one.right))
     words = FIRST_WORD if all(len(one.words) == 1 for one in asked) else MARKS
-    return " ".join([ASKED_KEY, words, VERDICT if claims else JUDGED_ALONE, HINT])
+    sure = JUDGED_ALONE if all(one.soft for one in asked) else JUDGED_TOGETHER
+    verdicts = any(answer in VERDICTS for one in asked for answer in (one.answer, *one.right))
+    return " ".join([ASKED_KEY, words, sure, *[HIDDEN] * verdicts, HINT])
 
 
 def height_of(one: Looked, side: float) -> float:

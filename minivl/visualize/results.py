@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from minivl.visualize.page import escape
@@ -15,6 +15,19 @@ SPLITS = {
     "glosses": "definitions never read",
     "captions": "captions of things never named together",
 }
+PUBLISHED = (
+    "coco",
+    "visual-genome",
+    "qnli",
+    "mnli-matched",
+    "mnli-mismatched",
+    "qqp",
+    "sst-2",
+)
+PUBLISHED_FILES = "published validation files"
+"""Tasks that other people's files ask, and what stands over them in place of "validation"."""
+SENTENCES = ("caption-answers", "scene-sentences", "caption-pairs", "gloss-kinds")
+"""Tasks without a picture."""
 NAMES = {
     "itm/random": "true pair or another one's caption?",
     "itm/mirrored": "true pair or its mirrored twin's caption?",
@@ -128,10 +141,18 @@ def table(evaluation: Mapping[str, Metric], names: Mapping[str, str] | None = No
         groups.setdefault(divide(key)[0], []).append(key)
     body = []
     for split, keys in groups.items():
-        about = f" <small>{escape(SPLITS[split])}</small>" if split in SPLITS else ""
-        head = f'<tr><th colspan="6" scope="rowgroup">{escape(split)}{about}</th></tr>'
+        words = about(split, keys)
+        about_it = f" <small>{escape(words)}</small>" if words else ""
+        head = f'<tr><th colspan="6" scope="rowgroup">{escape(split)}{about_it}</th></tr>'
         body += ["<tbody>", head, *(row(key, evaluation[key], names) for key in keys), "</tbody>"]
     return f'<div class="wide"><table>{HEAD}{"".join(body)}</table></div>'
+
+
+def about(split: str, keys: Iterable[str]) -> str:
+    """What a split holds, in words; "" of one that is not known. keys: its numbers."""
+    if split == "validation" and all(key.split("/")[1] in SENTENCES for key in keys):
+        return "sentences alone"
+    return SPLITS.get(split, "")
 
 
 def notes(evaluation: Mapping[str, Metric]) -> list[str]:
@@ -181,8 +202,13 @@ def bar(metric: Metric) -> str:
 
 
 def divide(key: str) -> tuple[str, str]:
-    """'twemoji/retrieval/image_to_text_r1' -> ('twemoji', 'retrieval/image_to_text_r1')."""
+    """'twemoji/retrieval/image_to_text_r1' -> ('twemoji', 'retrieval/image_to_text_r1').
+
+    'validation/coco/ap' -> ('published validation files', 'coco/ap').
+    """
     split, slash, name = key.partition("/")
+    if split == "validation" and name.partition("/")[0] in PUBLISHED:
+        split = PUBLISHED_FILES
     return (split, name) if slash else ("all", split)
 
 

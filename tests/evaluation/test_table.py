@@ -1,8 +1,19 @@
-from minivl.data.glue import FORMS
-from minivl.data.unit_tasks import BOXES
+from minivl.data.sentence_tasks import SPLITS as OWN_SENTENCES
+from minivl.data.unit_tasks import BOXES, GLUE, REAL_BOXES
 from minivl.evaluation.average_precision import KEYS
 from minivl.evaluation.metric import proportion
-from minivl.evaluation.table import COLUMNS, FINER, GROUPS, ROWS, names_alone, percent, rows, table
+from minivl.evaluation.table import (
+    COLUMNS,
+    FINER,
+    GROUPS,
+    PUBLISHED,
+    ROWS,
+    SENTENCES,
+    names_alone,
+    percent,
+    rows,
+    table,
+)
 
 METRICS = {
     "compositions/retrieval/image_to_text_r1": proportion(256, 1024, 1 / 256),
@@ -46,7 +57,8 @@ def test_a_split_or_a_task_that_is_new_is_shown_too():
 def test_labels_that_belong_to_the_row_above_name_it_where_they_stand_alone():
     names = names_alone()
     assert names.keys() == ROWS.keys() | FINER.keys()
-    assert names["scene-detection/ap_small"] == "boxes, AP of small ones"
+    assert names["scene-detection/ap_small"] == "boxes, AP: small ones"
+    assert names["coco/ap75"] == "COCO, AP75"
     assert names["knn/accuracy"] == "named by k-NN"
     assert names["knn/accuracy_raw_pixels"] == "named by k-NN: bare pixels"
     assert not any(name.startswith("-") or ": -" in name for name in names.values())
@@ -72,12 +84,12 @@ def test_quantities_stand_with_their_unit_or_size():
     assert "20.3 dB" in text and "112.0 of 256" in text and "odd" not in text
 
 
-SENTENCES = ("caption-answers", "caption-pairs", "gloss-kinds", *FORMS)
+CELL = {"value": 0.5, "chance": 0.1, "n": 1024, "low": 0.4, "high": 0.6}
 UNIT = [
     *(f"{task}/{name}" for task in BOXES for name in KEYS),
     "scene-attributes/size",
     "scene-attributes/colour",
-    *(f"{task}/accuracy" for task in ("scene-vqa", "scene-ve", "scene-sentences", *SENTENCES)),
+    *(f"{task}/accuracy" for task in ("scene-vqa", "scene-ve", *SENTENCES, *GLUE)),
     "scene-sentences/place",
     "scene-sentences/scenery",
 ]
@@ -87,8 +99,45 @@ def test_each_number_of_unit_has_a_name_of_its_own():
     assert not set(UNIT) - set(names_alone())
     assert len(set(names_alone().values())) == len(names_alone()), "no two alike"
     shown = [label for label, _ in rows({f"validation/{name}": CELL for name in UNIT})]
-    assert len(set(shown)) == len(shown) == len(UNIT) - len(BOXES) * 4
+    heads = [label for label in shown if not label.startswith("- ")]
+    assert len(set(heads)) == len(heads) and len(shown) == len(UNIT) - len(BOXES)
     assert "boxes, AP50" in shown and "boxes, AP75" not in shown
+
+
+def test_average_precision_by_size_stands_below_that_of_all():
+    shown = [label for label, _ in rows({f"validation/{name}": CELL for name in UNIT})]
+    for head in ("boxes, AP", "boxes with attributes, AP", "COCO, AP", "Visual Genome, AP"):
+        at = shown.index(head)
+        assert shown[at + 1 : at + 4] == ["- small ones", "- medium ones", "- large ones"]
+
+
+SCENES = {f"{split}/scene-detection/ap50": CELL for split in ("validation", "twemoji")}
+FILES = {f"validation/{name}": CELL for name in UNIT if name.partition("/")[0] in PUBLISHED}
+
+
+def test_published_files_stand_in_a_table_of_their_own():
+    assert set(PUBLISHED) == {*REAL_BOXES, *GLUE}
+    text = table(FILES | SCENES | {"validation/scene-vqa/accuracy": CELL})
+    assert max(map(len, text.splitlines())) <= 80
+    scenes, files = text.split("published")
+    assert "boxes, AP50" in scenes and "questions about" in scenes
+    assert "COCO" not in scenes and "QNLI" not in scenes and "training artists" in scenes
+    for name in ("COCO, AP50", "Visual Genome, AP", "QNLI", "MNLI, mismatched", "SST-2"):
+        assert name in files
+    ones = [name for name in FILES if not name.endswith("/ap75")]
+    assert "artist" not in files and files.count("n 1024") == len(ones)
+
+
+def test_scenes_alone_look_as_if_there_were_no_published_files():
+    assert table(FILES | SCENES).startswith(table(SCENES))
+    assert "published" not in table(SCENES)
+
+
+def test_sentences_alone_have_no_artists():
+    assert set(SENTENCES) == {"scene-sentences", *OWN_SENTENCES}
+    sentences = {f"validation/{task}/accuracy": CELL for task in SENTENCES}
+    assert "artist" not in table(sentences) and "(sentences alone)" in table(sentences)
+    assert "(training artists)" in table(sentences | SCENES)
 
 
 def test_a_name_that_is_too_long_goes_on_in_the_next_line():
@@ -101,9 +150,6 @@ def test_a_name_that_is_too_long_goes_on_in_the_next_line():
 def test_chance_and_size_stand_in_one_line():
     for chance, shown in ((0.00096, "0.1"), (0.000026, "<0.1"), (0.0021, "0.21"), (0.5, "50.0")):
         assert f"chance {shown}, n 1295" in table({"validation/x/y": proportion(7, 1295, chance)})
-
-
-CELL = {"value": 0.5, "chance": 0.1, "n": 1024, "low": 0.4, "high": 0.6}
 
 
 def test_three_splits_fit_into_a_terminal():

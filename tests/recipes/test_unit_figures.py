@@ -197,6 +197,7 @@ def test_an_answer_is_drawn_with_the_first_querys_look(task, source, monkeypatch
         scores = model.scores(batch)[0]
     shares = scores.sigmoid() if task == "scene-vqa" else scores.softmax(dim=0)
     one = asked[0]
+    assert one.soft == (task == "scene-vqa")
     assert one.answer == examples.answers[int(shares.argmax())]
     assert one.share == pytest.approx(float(shares.max()))
     assert one.right == tuple(examples.asked(number).shares)

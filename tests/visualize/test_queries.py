@@ -73,7 +73,7 @@ def looked(image, blocks=2, words=("[CLS]", "where", "is", "the", "cat", "[SEP]"
     maps = peaks(blocks) / peaks(blocks).sum() / 2
     said = np.tile(np.arange(1.0, len(words) + 1) / 100, (blocks, 1))
     said[-1] = said[-1][::-1] * 2
-    return Looked(image, "where is the cat", words, "left", 0.93, ("left",), maps, said)
+    return Looked(image, "where is the cat", words, "left", 0.93, ("left",), maps, said, soft=True)
 
 
 def bars(axes):
@@ -129,15 +129,19 @@ def test_queries_say_what_their_marks_mean(pictures, texts):
 def test_questions_and_claims_say_what_their_marks_mean(pictures, texts, check_legible):
     asked = looked(pictures(1)[0])
     words = replace(looked(pictures(1)[0], words=("[CLS]",)), said=np.full((2, 1), 0.5))
-    claim = replace(words, answer="neutral", right=("entailment",))
+    claim = replace(words, answer="neutral", right=("entailment",), soft=False)
     for one, is_claim in ((asked, False), (claim, True)):
         figure = asked_where([one])
         check_legible(figure)
         told = below(figure, texts)
         assert ("a yes or no of its own" in told) != is_claim
+        assert ("of 100 % for all answers together" in told) == is_claim
         assert ("Grey in a picture: a part is hidden" in told) == is_claim
         assert ("the decoder sees only [CLS]" in told) == is_claim
         assert "A map is a hint, no proof." in told
+    # What the task is decides how shares are read, not what its answers are called.
+    assert "a yes or no of its own" in below(asked_where([replace(claim, soft=True)]), texts)
+    assert "for all answers together" in below(asked_where([replace(asked, soft=False)]), texts)
     # `show` of one question cuts off the empty place beside it.
     right = max(text.get_window_extent().x1 for text in figure.texts)
     assert right < 0.55 * figure.bbox.x1

@@ -7,7 +7,9 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
+from minivl.data.unit_tasks import GLUE, REAL_BOXES
 from minivl.errors import UserError
+from minivl.evaluation.table import SENTENCES
 from minivl.visualize import results, stages
 from minivl.visualize.contents import choices
 from minivl.visualize.report import duration, levels, typed, write_report
@@ -435,6 +437,21 @@ def test_words_of_the_table_are_explained_where_it_has_them(run):
     for words in ("AP50: all boxes", "Medium: as large", "covers the thing by half", "scenery: “a"):
         assert page.text.count(words) == 1
     assert "pixels; small" not in page.text, "of COCO's own pictures"
+
+
+def test_published_files_and_sentences_are_under_no_artists(run):
+    assert set(results.PUBLISHED) == {*REAL_BOXES, *GLUE}
+    assert results.SENTENCES == SENTENCES
+    files = {f"validation/{task}/ap50": metric(0.5) for task in results.PUBLISHED}
+    page = Page(results.table(files | UNIT))
+    heads = re.findall(r"validation known artists|twemoji an artist|published validation files",
+                       page.text)  # fmt: skip
+    assert heads == ["published validation files", "validation known artists", "twemoji an artist"]
+    alone = Page(results.headlines(files) + results.table(files)).text
+    assert "artists" not in alone and alone.count("published validation files") == 4 + 1
+    sentences = {f"validation/{task}/accuracy": metric(0.5) for task in SENTENCES}
+    assert "validation sentences alone" in Page(results.table(sentences)).text
+    assert "known artists" in Page(results.table(sentences | UNIT)).text
 
 
 def test_bars_reach_as_far_as_the_value():
