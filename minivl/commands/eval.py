@@ -3,14 +3,11 @@
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minivl.commands.parser import Parser, did_you_mean
 from minivl.commands.runs import Trained, load_model, open_run
 from minivl.errors import UserError
-
-if TYPE_CHECKING:
-    from minivl.data.pair_files import PairFile
 
 DESCRIPTION = """\
 Measures a trained run again: its newest checkpoint whose checksums hold, on the same questions.
@@ -24,6 +21,11 @@ matching head. Pictures become squares of the run's size, bicubic; captions are 
 code does it where texts have no [SEP] (--text.separator false), as its weights and size base have
 it. What cannot be read is left out, counted and listed. Keys in eval.json begin with the file's
 name.
+
+With --boxes, the average precision of the boxes that a run of unit finds in any folder in COCO's
+format, such as instances_val2017.json and the pictures of val2017: AP, AP50, AP75, and AP by size.
+The run's first task with boxes is asked. Classes are those of the same name ("Dog" is "dog"); boxes
+of others are left out, counted and named, and so is a picture that cannot be read.
 """
 
 EXAMPLES = """\
@@ -32,6 +34,8 @@ examples
   minivl eval runs/clip_tiny --task zeroshot      print and store only this task
   minivl eval runs/albef_coco --pairs coco_test.json --images coco --reranked 256
   minivl eval runs/albef_flickr --pairs flickr30k_test.json --images flickr30k --reranked 128
+  minivl eval runs/unit_tiny --boxes my_boxes.json --images my_pictures
+  minivl eval runs/unit_coco --boxes instances_val2017.json --images val2017
 """
 
 RERANKED = 256
@@ -50,17 +54,21 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--pairs", type=Path, metavar="FILE", help="pictures with captions: a JSON "
                         "list")  # fmt: skip
+    parser.add_argument("--boxes", type=Path, metavar="FILE", help="pictures with boxes: a JSON "
+                        "file of COCO's form")  # fmt: skip
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="where their paths begin "
                         "(the folder of FILE)")  # fmt: skip
     parser.add_argument("--reranked", type=int, metavar="K", help="how many of the most similar "
                         f"pairs ALBEF ranks anew ({RERANKED}); 0: none")  # fmt: skip
     chosen = parser.parse_args(arguments)
+    check_flags(chosen)
     trained = open_run(chosen.run)
+    if chosen.boxes is not None:
+        from minivl.commands.eval_boxes import on_boxes
+
+        return on_boxes(trained, chosen)
     if chosen.pairs is not None:
         return on_pairs(trained, chosen)
-    for flag in ("images", "reranked"):
-        if getattr(chosen, flag) is not None:
-            raise UserError(f"--{flag} is for pairs of your own", "add --pairs FILE, or leave it")
     check_tasks(chosen.task, trained.run.evaluation())  # wrong names fail before the work
     metrics = evaluate(trained, chosen.device)
     check_tasks(chosen.task, metrics)
@@ -72,6 +80,19 @@ def main(arguments: list[str]) -> int:
     trained.run.update_evaluation(metrics)
     finish(trained, metrics)
     return 0
+
+
+def check_flags(chosen: argparse.Namespace) -> None:
+    """UserError for flags that do not go together."""
+    if chosen.pairs is not None and chosen.boxes is not None:
+        raise UserError("--pairs and --boxes are measured apart", "leave out one of them")
+    if chosen.pairs is None and chosen.reranked is not None:
+        raise UserError("--reranked is for pairs of your own", "add --pairs FILE, or leave it")
+    if chosen.pairs is None and chosen.boxes is None and chosen.images is not None:
+        raise UserError(
+            "--images is for pairs of your own, or boxes",
+            "add --pairs FILE or --boxes FILE, or leave it",
+        )
 
 
 def evaluate(trained: Trained, device: str) -> dict:
@@ -162,7 +183,7 @@ def on_pairs(trained: Trained, chosen: argparse.Namespace) -> int:
     metrics = {f"{pairs.name}/{key}": metric for key, metric in found.items()}
     trained.run.update_evaluation(metrics)
     write_report(trained.run.folder, names_alone())
-    tell_left_out(pairs, left_out, trained.run.folder / f"left_out_{pairs.name}.txt")
+    tell_left_out(pairs.name, left_out, trained.run.folder / f"left_out_{pairs.name}.txt")
     print(recalls(pairs.name, found))
     print(f"report   {trained.run.report}")
     return 0
@@ -195,14 +216,14 @@ def anew(model: Any, asked: int | None) -> int:
     return (RERANKED if asked is None else asked) if ranks else 0
 
 
-def tell_left_out(pairs: "PairFile", left_out: list[str], file: Path) -> None:
+def tell_left_out(name: str, left_out: list[str], file: Path) -> None:
     """Print how much is missing, and write all of it to a file of the run."""
     from minivl.training.run import write_text
 
     file.unlink(missing_ok=True)  # of an evaluation before
     if left_out:
         write_text(file, "".join(f"{line}\n" for line in left_out))
-        print(f"left out of {pairs.name}: {len(left_out):,}, all of them in {file}")
+        print(f"left out of {name}: {len(left_out):,}, all of them in {file}")
         print("".join(f"  {line}\n" for line in left_out[:SHOWN]), end="")
 
 
