@@ -20,6 +20,7 @@ The paper's comparisons as flags:
   separate decoders          --decoder.no-shared
   without task tokens        --image.no-task-token --text.no-task-token
   as the code was published  --decoder.init official --idle decayed --attribute-relu last
+  from published weights     --text.weights BERT_FILE --backbone.weights RESNET50_OR_DETR_FILE
 """
 
 from collections.abc import Mapping, Sequence
