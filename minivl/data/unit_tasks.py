@@ -5,6 +5,7 @@ and SST-2, two of pictures, two of pictures and words, four of words. Ours have 
 has the real files of pictures with boxes, or of sentences, can train on those.
 """
 
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from minivl.data.sentence_tasks import SentenceExamples, classes
 from minivl.data.stream import Examples
 from minivl.data.tasks import SPLITS, TaskExamples, answers_of
 from minivl.data.texts import TextSource
-from minivl.errors import UserError
+from minivl.errors import DataError, UserError
 
 TaskName = Literal[
     "scene-detection",
@@ -67,15 +68,65 @@ class Files:
 
     def check_has(self, task: TaskName) -> None:
         """Refuse a task whose files are not told of, or not there (UserError)."""
-        name = {"coco": "coco", "visual-genome": "visual_genome"}.get(task)
-        name = "glue" if task in GLUE else name
-        if name is None:
+        if task not in (*REAL_BOXES, *GLUE):
             return
-        folder, flag = getattr(self, name), f"--files.{name.replace('_', '-')}"
+        flag = flag_of(task)
+        folder = getattr(self, flag.removeprefix("--files.").replace("-", "_"))
         if folder is None:
             raise UserError(f"the task {task} needs its files", f"give {flag} FOLDER")
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}", f"give {flag} the folder that has them")
+
+
+def flag_of(task: TaskName) -> str:
+    """The flag that tells where a task's real files lie."""
+    return f"--files.{'glue' if task in GLUE else task}"
+
+
+@cache  # each stream of a training asks
+def check_files(files: Files, tasks: tuple[TaskName, ...], box_queries: int) -> None:
+    """Refuse, before the first step, files that a training or the evaluation at its end would miss.
+
+    UserError for a folder of pictures that is not there, and for a picture with more boxes than
+    there are queries for them; DataError for a file that cannot be read or is in another form.
+    """
+    for task in tasks:
+        files.check_has(task)
+        if task in GLUE:
+            glue.check_columns(glue.path_of(files.glue, task, "train"), task)
+            glue.read_glue(glue.path_of(files.glue, task, "test"), task)
+    # The largest files come last, and folders before all that is read.
+    boxes = [task for task in tasks if task in REAL_BOXES]
+    for task in boxes:
+        for training in (True, False):
+            images, _ = box_files(files, task, training)
+            if not images.is_dir():
+                needs = f"{flag_of(task)} names the folder that it must lie in"
+                raise UserError(f"there is no folder {images}", needs)
+    for task in boxes:
+        check_boxes(real_boxes(files, task, "validation", 0), task, box_queries)
+        check_boxes(real_boxes(files, task, "train", 0), task, box_queries)
+
+
+def check_boxes(examples: CocoBoxes, task: TaskName, box_queries: int) -> None:
+    """Refuse a folder without any of the pictures (DataError), and a picture with more boxes than
+    queries, each of which finds one box at most (UserError)."""
+    file, folder = examples.faults.path, examples.images
+    if not any((folder / picture.file_name).is_file() for picture in examples.pictures):
+        raise DataError(
+            f"none of the pictures of {file} lies in {folder}, the first is "
+            f"{examples.pictures[0].file_name}",
+            f"put them there, or name with {flag_of(task)} the folder that has both",
+        )
+    # Crowds are not learned.
+    counts = [int((~picture.target.crowd).sum()) for picture in examples.pictures]
+    most = max(counts)
+    if most > box_queries:
+        picture = examples.pictures[counts.index(most)]
+        raise UserError(
+            f"{file}: picture {picture.id} has {most} boxes, more than the {box_queries} queries",
+            f"give --decoder.box-queries {most} or more",
+        )
 
 
 class OfTask:
@@ -117,21 +168,33 @@ def task_examples(
     return GlueExamples(files.glue, task, which, source.text, source.data.max_length)
 
 
-@cache  # a training asks for classes, then for pictures, then for those of the evaluation
 def real_boxes(files: Files, task: TaskName, split: Split, seed: int) -> CocoBoxes:
     """Pictures of COCO or Visual Genome; what their files say wrongly is in `faults`."""
-    training = split == "train"
+    examples = copy(_boxes_read(files, task, split == "train"))
+    examples.seed = seed
+    return examples
+
+
+@cache  # a training asks for classes, then for pictures, then for those of the evaluation
+def _boxes_read(files: Files, task: TaskName, training: bool) -> CocoBoxes:
+    images, annotations = box_files(files, task, training)
+    return CocoBoxes(
+        images,
+        annotations,
+        replace(files.pictures, attributes=task in ATTRIBUTES),
+        training=training,
+        classes=None if training else _boxes_read(files, task, True).classes,
+        folder_shared=task == "visual-genome",
+    )
+
+
+def box_files(files: Files, task: TaskName, training: bool) -> tuple[Path, Path]:
+    """The folder of a task's pictures, and the file of their boxes."""
+    if task == "visual-genome":
+        folder = files.visual_genome
+        return folder / "images", folder / ("train.json" if training else "val.json")
     year = "train2017" if training else "val2017"
-    images, annotations = {
-        "coco": lambda folder: (folder / year, folder / "annotations" / f"instances_{year}.json"),
-        "visual-genome": lambda folder: (
-            folder / "images",
-            folder / ("train.json" if training else "val.json"),
-        ),
-    }[task](files.coco if task == "coco" else files.visual_genome)
-    data = replace(files.pictures, attributes=task in ATTRIBUTES)
-    known = None if training else real_boxes(files, task, "train", 0).classes
-    return CocoBoxes(images, annotations, data, training=training, seed=seed, classes=known)
+    return files.coco / year, files.coco / "annotations" / f"instances_{year}.json"
 
 
 def answers_of_task(source: TextSource, task: TaskName) -> tuple[str, ...]:

@@ -1,15 +1,18 @@
 """What UniT has learned: boxes found, questions answered, task by task and split by split."""
 
+import contextlib
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import torch
 
 from minivl.data.boxes import SIZES, SceneBoxes
 from minivl.data.examples import Split
+from minivl.data.stream import CorruptSample
 from minivl.data.tasks import SPLITS
 from minivl.data.texts import TextSource
-from minivl.data.unit_tasks import BOXES, Files, splits_of, task_examples
+from minivl.data.unit_tasks import BOXES, GLUE, REAL_BOXES, Files, splits_of, task_examples
 from minivl.evaluation.detection import evaluate_detection
 from minivl.evaluation.embed import evaluating
 from minivl.evaluation.finetune import best_alone, evaluate_finetuned
@@ -29,11 +32,18 @@ def evaluate_unit(
     questions: int,
     files: Files | None = None,
 ) -> dict[str, Metric]:
-    """Metrics by key "<split>/<task>/<name>"; `pictures` and `questions` of each split."""
+    """Metrics by key "<split>/<task>/<name>"; `pictures` and `questions` of each split.
+
+    What real files say wrongly is printed, once in a process.
+    """
     metrics: dict[str, Metric] = {}
     for task in model.tasks:
         for split in splits_of(task):
             examples = task_examples(source, task, split, EVALUATION_SEED, files)
+            if task in REAL_BOXES:
+                tell_once(examples.faults.report())
+            if task in GLUE and examples.rows.skipped:
+                tell_once(examples.rows.report())
             found = evaluate_task(
                 model.for_task(task), examples, split, device, pictures, questions
             )
@@ -51,7 +61,11 @@ def evaluate_task(
 ) -> dict[str, Metric]:
     """One task on one split: name -> metric."""
     if model.task in BOXES:
-        found = evaluate_detection(model, examples, device, pictures=pictures)
+        unread: list[CorruptSample] = []
+        found = evaluate_detection(model, examples, device, pictures=pictures, skipped=unread)
+        if unread:
+            of = f"{len(unread):,} of {min(pictures, len(examples)):,} pictures"
+            tell_once(f"{split}/{model.task}: {of} could not be read, the first is {unread[0]}")
         found = {name.removeprefix("detection/"): metric for name, metric in found.items()}
         return found | attributes_named(model, examples, device, pictures)
     if model.task in SPLITS:
@@ -59,6 +73,13 @@ def evaluate_task(
         return {name.split("/")[-1]: metric for name, metric in found.items()}
     count = questions if examples.endless else min(questions, len(examples))
     return {"accuracy": accuracy(model, examples, device, count)}
+
+
+@cache
+def tell_once(text: str) -> None:
+    """Print a line, if it is the first time."""
+    with contextlib.suppress(OSError, ValueError):  # whoever read it may have gone away
+        print(text, flush=True)
 
 
 def accuracy(model: OneTask, examples: object, device: torch.device, count: int) -> Metric:
