@@ -18,7 +18,7 @@ from minivl.data.pack import Pack
 from minivl.data.texts import TextSource
 from minivl.evaluation.detection import evaluate_detection
 from minivl.evaluation.metric import Metric
-from minivl.models.unit import OneTask
+from minivl.models.unit import OneTask, in_pixels
 from minivl.training import checkpoint
 from minivl.training.run import Run
 
@@ -166,6 +166,38 @@ def test_the_numbers_are_those_of_the_scenes_themselves(run, scenes, document, f
             torch.testing.assert_close(seen[number][name], values)
 
 
+def test_pictures_of_any_shape_are_shown_whole_and_boxes_lie_in_the_file_s_own(
+    run, document, folder, monkeypatch
+):
+    """Three shapes in one batch; each is found by its place in what the model is shown."""
+    file = folder(document)
+    sizes = {0: (90, 40), 1: (40, 90), 2: (300, 40)}
+    shown = {0: (24, 53), 1: (53, 24), 2: (7, 53)}
+    images, rows = [], []
+    for number, (width, height) in sizes.items():
+        pixels = np.zeros((height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(file.with_name(f"{number}.png"))
+        images.append(document["images"][number] | {"width": width, "height": height})
+        box = [width / 2, 0, width / 2, height / 4]
+        rows.append({"id": number, "image_id": number, "category_id": 0, "bbox": box})
+    file.write_text(json.dumps(document | {"images": images, "annotations": rows}))
+    label = len(document["categories"]) - 1
+
+    def detect(self, batch, detect=OneTask.detect):
+        for number, mask in zip(batch["picture_ids"].tolist(), batch["pixel_mask"], strict=True):
+            assert (mask.any(1).sum().item(), mask.any(0).sum().item()) == shown[number]
+        found = detect(self, batch)
+        box = torch.tensor([[0.75, 0.125, 0.5, 0.25]]).expand(len(found), 1, 4)
+        assert all(one["boxes"].isfinite().all() for one in found)
+        return [
+            {"boxes": one, "scores": torch.ones(1), "labels": torch.tensor([label])}
+            for one in in_pixels(box, batch)
+        ]
+
+    monkeypatch.setattr(OneTask, "detect", detect)
+    assert measured(run, file)["ap"]["value"] == 1
+
+
 def test_what_is_left_out_is_counted_and_named(run, document, folder, all_found, capsys):
     strange = [{"id": 1001, "name": "street sign"}, {"id": 1002, "name": "Lamp-post"}]
     more = [
@@ -185,12 +217,12 @@ def test_what_is_left_out_is_counted_and_named(run, document, folder, all_found,
     assert found["ap"]["value"] == 1 and found["ap"]["n"] == len(rows) - lost
     assert found["unreadable"]["value"] == 1 / PICTURES
     out = capsys.readouterr().out
-    assert "left out of mini.json: 3 boxes of 2 unknown classes: street sign, Lamp-post" in out
+    assert "left out: 3 boxes of 2 unknown classes: street sign, Lamp-post\n" in out
     assert "outside of" in out and "(annotation" in out
     classes = len(document["categories"])
     assert f"knows {classes} of the file's {classes + 2} classes" in out
     lines = (run / "left_out_mini.json.txt").read_text().splitlines()
-    assert len(lines) == 3 and lines[1:] == ["2 boxes of street sign", "1 boxes of Lamp-post"]
+    assert len(lines) == 3 and lines[1:] == ["2 boxes of street sign", "1 box of Lamp-post"]
     assert lines[0].startswith(str(file.with_name(f"{BROKEN}.png")))
     assert lines[0] in out and lines[0].count(str(file.parent)) == 1
     stored = json.loads((run / "eval.json").read_text())

@@ -57,6 +57,8 @@ def on_boxes(trained: Trained, chosen: argparse.Namespace) -> int:
     examples = KnownBoxes(folder, chosen.boxes, shown_as(trained.recipe, task), learned)
     say(examples.faults.report())
     say(f"{task} knows {examples.known:,} of the file's {len(examples.classes):,} classes")
+    if examples.unknown:
+        say(f"left out: {unknown_classes(examples.unknown)}")
     where = choose_device(chosen.device)
     # The stage's own would read all drawings and texts once more.
     stage = replace(trained.stages[-1], build_model=lambda: trained.recipe.build_model(source))
@@ -75,11 +77,9 @@ def on_boxes(trained: Trained, chosen: argparse.Namespace) -> int:
     name = chosen.boxes.name
     store(trained.run, name, {f"{name}/{task}/{key}": metric for key, metric in found.items()})
     write_report(trained.run.folder, names_alone())
-    if examples.unknown:
-        print(f"left out of {name}: {unknown_classes(examples.unknown)}")
     reasons = ((corrupt.where, corrupt.why) for corrupt in skipped)
     lost = [why if where in why else f"{where}: {why}" for where, why in reasons]
-    lost += [f"{count:,} boxes of {other}" for other, count in examples.unknown.most_common()]
+    lost += [f"{boxes(count)} of {other}" for other, count in examples.unknown.most_common()]
     tell_left_out(name, lost, trained.run.folder / f"left_out_{name}.txt")
     print(precisions(name, found))
     print(f"report   {trained.run.report}")
@@ -183,12 +183,14 @@ def store(run: Run, name: str, metrics: dict[str, Metric]) -> None:
 def unknown_classes(counts: Counter[str]) -> str:
     """ "12 boxes of 3 unknown classes: tree, lamp, sky": those with most boxes first."""
     names = [name for name, _ in counts.most_common()]
-    boxes, classes = counts.total(), len(names)
-    more = ", ..." if classes > SHOWN else ""
-    return (
-        f"{boxes:,} box{'es' * (boxes != 1)} of {classes:,} unknown class{'es' * (classes != 1)}: "
-        f"{', '.join(names[:SHOWN])}{more}"
-    )
+    what = "1 unknown class" if len(names) == 1 else f"{len(names):,} unknown classes"
+    more = ", ..." if len(names) > SHOWN else ""
+    return f"{boxes(counts.total())} of {what}: {', '.join(names[:SHOWN])}{more}"
+
+
+def boxes(count: int) -> str:
+    """ "1 box", "12 boxes"."""
+    return "1 box" if count == 1 else f"{count:,} boxes"
 
 
 def some(names: Sequence[str]) -> str:
