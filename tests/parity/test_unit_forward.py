@@ -1,4 +1,4 @@
-"""UniT's forward pass is its paper's and its published code's, written again with nothing but sums.
+"""UniT's forward pass is the paper's and the published code's, restated here step by step.
 
 Hu and Singh 2021, arXiv 2102.10772, sections 3.1 to 3.4. The restatement reads a model's weights by
 name, in float64; of the model's own code it calls nothing. Every width differs from the others, so
@@ -36,7 +36,7 @@ QUERIES = {"boxes": ("4", 0), "named": ("4", 1), "ask": ("3", 0), "claim": ("3",
 
 @dataclass(frozen=True)
 class Switches:
-    """What distinguishes the published model from plainer ones."""
+    """What the published model has and plainer ones have not, or the other way round."""
 
     image_token: bool = True
     text_token: bool = True
