@@ -14,7 +14,6 @@ from PIL import Image, ImageOps
 
 from minivl.data.examples import SceneSource, Split, to_tensor
 from minivl.data.scenes import Scene, scene
-from minivl.nn.resnet import IMAGENET
 
 NONE = -100
 """The label of a place in a batch where there is no box, or no attribute."""
@@ -149,6 +148,8 @@ def framed(images: list[np.ndarray], *, imagenet: bool = False) -> dict[str, Any
         row[:h, :w], mask[:h, :w] = image, True
     image, pixel_mask = to_tensor(frame), torch.from_numpy(inside)
     if imagenet:
+        from minivl.nn.resnet import IMAGENET
+
         mean, deviation = (torch.tensor(numbers)[:, None, None] for numbers in IMAGENET)
         image = image.add_(1).div_(2).sub_(mean).div_(deviation)
     if inside.all():

@@ -80,7 +80,7 @@ def intervals(
             continue
         below, above = np.nanpercentile(draws, (2.5, 97.5))
         low, high = 2 * value - above, 2 * value - below
-        if below == above:
+        if np.isclose(below, above):
             low, high = wilson(value, n)
         ends[name] = (float(max(min(low, value), 0.0)), float(min(max(high, value), 1.0)))
     return ends
