@@ -4,7 +4,7 @@ A convolutional network and a transformer read pictures, BERT reads words, and o
 queries that each task has of its own, finds boxes or answers. Every task has labels, and all of the
 model is trained by all of them: no objective comes first.
 
-tiny    6 minutes on two CPU cores, all eight tasks
+tiny    six minutes on two CPU cores, all eight tasks
 small   an estimated few hours on one modest GPU
 base    ResNet-50, BERT-base and the published numbers; many GPUs through torchrun
 
