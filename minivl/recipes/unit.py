@@ -282,6 +282,7 @@ class UnitRecipe:
                     source(), model, device, watched
                 ),
                 watch=watch if any(task in SCENE_BOXES for task in self.tasks) else None,
+                fill=self.fill if self.backbone.weights or self.text.weights else None,
                 loss_weights=self.loss_weights,
                 notes=NOTES[self.size],
             )
@@ -344,8 +345,6 @@ class UnitRecipe:
             text = {name: getattr(self.text, name) for name in ("width", "depth", "heads")}
             words = {"vocab_size": len(source.text), "max_length": self.text.positions}
             bert = Bert(**text, **words, **block)
-            if self.text.weights is not None:
-                fill_bert(bert, self.text.weights)
             text_encoder = UnitTextEncoder(bert, tasks=len(tasks), task_token=self.text.task_token)
         model = Unit(
             image_encoder,
@@ -398,12 +397,20 @@ class UnitRecipe:
 
         if self.backbone.kind == "small":
             return SmallCNN(self.backbone.width, stride=self.backbone.stride)
-        weights = self.backbone.weights
         # Pictures of files may come with ImageNet's mean and deviation already.
-        network = ResNet(normalise=weights is not None and not self.files.pictures.imagenet)
-        if weights is not None:
-            fill_backbone(network, weights)
-        return network
+        given = self.backbone.weights is not None
+        return ResNet(normalise=given and not self.files.pictures.imagenet)
+
+    def fill(self, model: "Unit") -> str:
+        """Give a new model the weights that were named; says which."""
+        told = []
+        if self.backbone.weights is not None:
+            fill_backbone(model.image_encoder.backbone, self.backbone.weights)
+            told.append(f"{self.backbone.weights} (backbone)")
+        if self.text.weights is not None and model.text_encoder is not None:
+            fill_bert(model.text_encoder.bert, self.text.weights)
+            told.append(f"{self.text.weights} (text encoder)")
+        return " and ".join(told)
 
     def evaluate(self, source: "TextSource", model: "Unit", device: "torch.device") -> dict:
         """Boxes and answers of every task, on every split that it has."""

@@ -134,6 +134,9 @@ class Stage:
     """Name of an earlier stage, or path of a checkpoint, whose weights this one starts from. A
     dict gives parts of the model theirs, the whole of a stage's model or a part of it:
     {"tokenizer": "dvae", "image_encoder": ("dino", "teacher.backbone")}."""
+    fill: Callable[[Any], str] | None = None
+    """fill(model) -> what it did, in words: gives a new model published weights, before the first
+    step only. A run that goes on, or is measured, does not need their files."""
     loss_weights: dict[str, float] = field(default_factory=dict)
     """Loss -> factor in the sum; 1 unless told."""
     turns: Turns = "drawn"

@@ -75,6 +75,10 @@ def begin(stage: Stage, run: Run, going_on_from: Path | None) -> Session:
         model.gather = distributed.Gather()
     if stage.start_from and going_on_from is None:
         _start_from(stage, run, model)
+    if stage.fill and going_on_from is None:
+        told = stage.fill(model)
+        if distributed.is_main():
+            say(f"{stage.name} starts from {told}")
     state = states.RunState(stage.name, model, make_optimizer(model, stage.training))
     if going_on_from is not None:
         _restore(state, run, going_on_from)

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -297,18 +298,26 @@ def test_a_backbone_starts_from_the_file_that_is_named(tmp_path):
     given = ResNet().state_dict()
     save_file(given | {"fc.bias": torch.zeros(1000)}, file)
     flags = ["--backbone.kind", "resnet50", "--backbone.weights", str(file)]
-    network = recipe_of(*flags).build_backbone()
+    network = with_backbone(*flags)
     filled = network.state_dict()
     assert all(torch.equal(filled[name], value) for name, value in given.items())
     assert network.normalise, "torchvision's weights know ImageNet's mean and deviation"
     assert not recipe_of(*flags, "--files.pictures.imagenet").build_backbone().normalise
     detr = {f"backbone.0.body.{name}": 2 * value for name, value in given.items()}
     save_file(detr | {"query_embed.weight": torch.zeros(2, 2)}, file)
-    filled = recipe_of(*flags).build_backbone().state_dict()
+    filled = with_backbone(*flags).state_dict()
     assert all(torch.equal(filled[name], 2 * value) for name, value in given.items())
     save_file({"conv1.weight": given["conv1.weight"]}, file)
     with pytest.raises(UserError, match="holds no resnet50 of torchvision"):
-        recipe_of(*flags).build_backbone()
+        with_backbone(*flags)
+
+
+def with_backbone(*flags):
+    recipe = recipe_of(*flags)
+    network = recipe.build_backbone()
+    model = SimpleNamespace(image_encoder=SimpleNamespace(backbone=network), text_encoder=None)
+    assert recipe.fill(model) == f"{recipe.backbone.weights} (backbone)"
+    return network
 
 
 def test_a_flag_has_idle_weights_decay_and_base_skips_them():
@@ -336,26 +345,45 @@ def test_bad_flags_are_refused_by_name(flags, told):
         check_fields(recipe_of(*flags))
 
 
-def test_bert_starts_from_a_file_of_transformers(tmp_path):
+def bert_of_transformers(source):
     from transformers import BertConfig, BertForPreTraining
 
-    source = recipe_of().load_source()
     small = BertConfig(
         vocab_size=len(source.text), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=128, max_position_embeddings=32,
     )  # fmt: skip
-    theirs = BertForPreTraining(small).eval()
+    return BertForPreTraining(small).eval()
+
+
+def test_bert_starts_from_a_file_of_transformers(tmp_path):
+    source = recipe_of().load_source()
+    theirs = bert_of_transformers(source)
     file = tmp_path / "bert.bin"
     torch.save(theirs.state_dict(), file)
     recipe = recipe_of("--text.weights", str(file), "--norm", "post")
     check_fields(recipe)
-    bert = recipe.build_model(source).eval().text_encoder.bert
+    model = recipe.build_model(source).eval()
+    assert recipe.fill(model) == f"{file} (text encoder)"
+    bert = model.text_encoder.bert
     ids = torch.arange(12).view(2, 6)
     with torch.no_grad():
         expected = theirs.bert(input_ids=ids).last_hidden_state
         torch.testing.assert_close(bert(ids, torch.ones_like(ids)), expected, atol=1e-5, rtol=1e-4)
+    wider = replace(recipe, text=replace(recipe.text, width=64))
     with pytest.raises(UserError, match="in the weights"):
-        replace(recipe, text=replace(recipe.text, width=64)).build_model(source)
+        wider.fill(wider.build_model(source))
+
+
+def test_published_weights_are_needed_at_the_start_only(tmp_path, capsys):
+    recipe = recipe_of("--tasks", "gloss-kinds", "--norm", "post")
+    source = recipe.load_source()
+    file, run = tmp_path / "bert.bin", tmp_path / "run"
+    torch.save(bert_of_transformers(source).state_dict(), file)
+    flags = ["--tasks", "gloss-kinds", "--norm", "post", "--text.weights", str(file)]
+    assert cli.main([*TRAIN, *flags, "--steps", "2", "--warmup-steps", "1", "--out", str(run)]) == 0
+    assert f"unit starts from {file} (text encoder)" in capsys.readouterr().out
+    file.unlink()
+    assert cli.main(["eval", str(run)]) == 0
 
 
 # Published sizes.
