@@ -18,7 +18,8 @@ def test_each_loads_and_says_how_to_remake_it(name):
 
 
 def test_all_together_stay_small():
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 10e6
+    """Five models of one to two million numbers, ALBEF's twin and UniT's eight tasks among them."""
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 13e6
 
 
 def test_the_dino_names_drawings_and_looks_at_them():
