@@ -79,3 +79,19 @@ def test_the_flava_finds_matches_and_fills_in():
         found[f"validation/mmm_text/{name}"].value for name in ("accuracy", "without_picture")
     )
     assert seen > blind + 0.03
+
+
+def test_the_unit_finds_and_answers():
+    """Fewer pictures and questions than its card, so within a wide distance of it."""
+    from minivl.data.unit_tasks import task_examples
+    from minivl.evaluation.pools import EVALUATION_SEED
+    from minivl.evaluation.unit import evaluate_task
+
+    model, card = shipped.load("unit")
+    source = shipped.recipe_of(card.config).load_source()
+    device = torch.device("cpu")
+    for task, name in (("scene-detection", "ap50"), ("scene-ve", "accuracy")):
+        examples = task_examples(source, task, "validation", EVALUATION_SEED)
+        found = evaluate_task(model.for_task(task), examples, "validation", device, 96, 256)
+        said = card.evaluation[f"validation/{task}/{name}"]["value"]
+        assert found[name].value == pytest.approx(said, abs=0.12)
