@@ -19,7 +19,8 @@ Files as published, where you have them:
 The paper's comparisons as flags:
   separate decoders          --decoder.no-shared
   without task tokens        --image.no-task-token --text.no-task-token
-  as the code was published  --decoder.init official --idle decayed --attribute-relu last
+  as the code was published  --decoder.init official --idle decayed --decayed all
+                             --attribute-relu last
   from published weights     --text.weights BERT_FILE --backbone.weights RESNET50_OR_DETR_FILE
 """
 

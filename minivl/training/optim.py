@@ -25,7 +25,10 @@ def is_decayed(name: str, parameter: torch.Tensor, decayed: Decayed = "weights")
     Matrices and embeddings are; vectors and scalars (norms, biases, scales), position
     embeddings and learned tokens are not: small is no virtue there. ALBEF's code spares vectors and
     biases only: `decayed="all_but_vectors"`, and temperature, positions and class token shrink.
+    DETR's spares none: `decayed="all"`.
     """
+    if decayed == "all":
+        return True
     if decayed == "all_but_vectors":
         return parameter.ndim != 1 and not name.endswith(".bias")
     return parameter.ndim >= 2 and not NEVER_DECAYED.intersection(name.split("."))

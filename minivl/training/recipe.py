@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from minivl.errors import require_field
 
-Decayed = Literal["weights", "all_but_vectors"]
+Decayed = Literal["weights", "all_but_vectors", "all"]
 Size = Literal["test", "tiny", "small", "base"]
 Turns = Literal["drawn", "round_robin"]
 Schedule = Literal["cosine", "by_epochs"]
@@ -50,7 +50,7 @@ class Training:
     """Decoupled weight decay of what `decayed` names."""
     decayed: Decayed = "weights"
     """Weight matrices and embeddings, not norms, biases, positions, class tokens and scales; or all
-    but vectors and biases, as ALBEF's code has it."""
+    but vectors and biases, as ALBEF's code has it; or all, as DETR's."""
     idle: Literal["skipped", "decayed"] = "skipped"
     """What a step does with weights that had no part in it (another task's head): nothing, or decay
     them and go on by their running means, as UniT's eight tasks were trained."""

@@ -52,6 +52,13 @@ def test_only_matrices_that_are_no_positions_or_tokens_are_decayed():
     }
 
 
+def test_all_is_decayed_where_asked():
+    model = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3))
+    (group,) = decay_groups(model, 0.05, "all")
+    assert group["weight_decay"] == 0.05
+    assert {id(p) for p in group["params"]} == {id(p) for p in model.parameters()}
+
+
 def test_decay_shrinks_the_decayed_alone():
     model = Everything()
     nn.init.ones_(model.pos_embed)
