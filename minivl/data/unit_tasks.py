@@ -49,6 +49,10 @@ BOXES: tuple[TaskName, ...] = (*SCENE_BOXES, *REAL_BOXES)
 """What is asked for is boxes."""
 PICTURES: tuple[TaskName, ...] = (*BOXES, "scene-vqa", "scene-ve")
 """A picture is shown."""
+SENTENCES: tuple[TaskName, ...] = tuple(task for task in TASKS if task not in PICTURES)
+"""Ours without a picture."""
+PUBLISHED: tuple[TaskName, ...] = (*REAL_BOXES, *GLUE)
+"""Other people's files ask."""
 ATTRIBUTES: tuple[TaskName, ...] = ("scene-attributes", "visual-genome")
 """Boxes have attributes, to be named too."""
 
@@ -68,7 +72,7 @@ class Files:
 
     def check_has(self, task: TaskName) -> None:
         """Refuse a task whose files are not told of, or not there (UserError)."""
-        if task not in (*REAL_BOXES, *GLUE):
+        if task not in PUBLISHED:
             return
         flag = flag_of(task)
         folder = getattr(self, flag.removeprefix("--files.").replace("-", "_"))

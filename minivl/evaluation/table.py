@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from minivl.data.unit_tasks import PUBLISHED, SENTENCES
 from minivl.evaluation.metric import Metric
 
 COLUMNS = {
@@ -16,21 +17,10 @@ COLUMNS = {
     "glosses": "glosses (never read)",
     "captions": "captions (new pairs)",
 }
-PUBLISHED = (
-    "coco",
-    "visual-genome",
-    "qnli",
-    "mnli-matched",
-    "mnli-mismatched",
-    "qqp",
-    "sst-2",
-)
-"""Tasks that other people's files ask: no artist of ours drew for them."""
 PUBLISHED_FILES = "published validation files"
-"""The column of these tasks, in place of "validation"."""
-SENTENCES = ("caption-answers", "scene-sentences", "caption-pairs", "gloss-kinds")
+"""The column of published tasks in place of "validation": no artist of ours drew for them."""
 SENTENCES_ALONE = "validation (sentences alone)"
-"""Tasks without a picture, and what "validation" is called over rows that are theirs alone."""
+"""What "validation" is called over rows of tasks without a picture alone."""
 
 
 def of_boxes(task: str, label: str) -> dict[str, str]:

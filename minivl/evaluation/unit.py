@@ -12,7 +12,15 @@ from minivl.data.examples import Split
 from minivl.data.stream import CorruptSample
 from minivl.data.tasks import SPLITS
 from minivl.data.texts import TextSource
-from minivl.data.unit_tasks import BOXES, GLUE, REAL_BOXES, Files, splits_of, task_examples
+from minivl.data.unit_tasks import (
+    BOXES,
+    GLUE,
+    REAL_BOXES,
+    Files,
+    TaskName,
+    splits_of,
+    task_examples,
+)
 from minivl.evaluation.detection import evaluate_detection
 from minivl.evaluation.embed import evaluating
 from minivl.evaluation.finetune import best_alone, evaluate_finetuned
@@ -40,10 +48,7 @@ def evaluate_unit(
     for task in model.tasks:
         for split in splits_of(task):
             examples = task_examples(source, task, split, EVALUATION_SEED, files)
-            if task in REAL_BOXES:
-                tell_once(examples.faults.report())
-            if task in GLUE and examples.rows.skipped:
-                tell_once(examples.rows.report())
+            tell_faults(task, examples)
             found = evaluate_task(
                 model.for_task(task), examples, split, device, pictures, questions
             )
@@ -73,6 +78,14 @@ def evaluate_task(
         return {name.split("/")[-1]: metric for name, metric in found.items()}
     count = questions if examples.endless else min(questions, len(examples))
     return {"accuracy": accuracy(model, examples, device, count)}
+
+
+def tell_faults(task: TaskName, examples: Any) -> None:
+    """Print what a task's real files say wrongly, once in a process."""
+    if task in REAL_BOXES:
+        tell_once(examples.faults.report())
+    if task in GLUE and examples.rows.skipped:
+        tell_once(examples.rows.report())
 
 
 @cache

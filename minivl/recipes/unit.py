@@ -35,9 +35,7 @@ from minivl.data.texts import TextData
 from minivl.data.unit_tasks import (
     ATTRIBUTES,
     BOXES,
-    GLUE,
     PICTURES,
-    REAL_BOXES,
     SCENE_BOXES,
     TASKS,
     Files,
@@ -313,13 +311,11 @@ class UnitRecipe:
         """A task's examples, drawn as often as its share says."""
         from minivl.data.stream import First, Stream
         from minivl.data.unit_tasks import OfTask, check_files, task_examples
+        from minivl.evaluation.unit import tell_faults
 
         check_files(self.files, self.tasks, self.decoder.box_queries)
         read = task_examples(source, task, "train", seed, self.files)
-        if task in REAL_BOXES:
-            tell_once(read.faults.report())
-        if task in GLUE and read.rows.skipped:
-            tell_once(read.rows.report())
+        tell_faults(task, read)
         examples = OfTask(First(read, self.labels) if self.labels else read, task)
         chosen = self.settings(task)
         return Stream(task, examples, chosen.batch_size, weight=chosen.share)
@@ -458,14 +454,6 @@ def fill_bert(bert: "Bert", path: Path) -> None:
     named = starts.from_bert(files.read(path), fusion_depth=0)
     own = {name for name in named if name.startswith("text_encoder.")}
     starts.load(bert, {name.removeprefix("text_encoder."): named[name] for name in own})
-
-
-@cache
-def tell_once(text: str) -> None:
-    """Print a line, if it is the first time."""
-    from minivl.training.monitor import say
-
-    say(text)
 
 
 NOTES = {

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from minivl.data.unit_tasks import PUBLISHED, SENTENCES
 from minivl.visualize.page import escape
 
 SPLITS = {
@@ -15,19 +16,8 @@ SPLITS = {
     "glosses": "definitions never read",
     "captions": "captions of things never named together",
 }
-PUBLISHED = (
-    "coco",
-    "visual-genome",
-    "qnli",
-    "mnli-matched",
-    "mnli-mismatched",
-    "qqp",
-    "sst-2",
-)
 PUBLISHED_FILES = "published validation files"
-"""Tasks that other people's files ask, and what stands over them in place of "validation"."""
-SENTENCES = ("caption-answers", "scene-sentences", "caption-pairs", "gloss-kinds")
-"""Tasks without a picture."""
+"""What stands over published tasks in place of "validation"."""
 NAMES = {
     "itm/random": "true pair or another one's caption?",
     "itm/mirrored": "true pair or its mirrored twin's caption?",
